@@ -1,0 +1,229 @@
+"""The n-gram model: count what followed the last few tokens, and trust long contexts as far as their counts go.
+
+ids (N,) -> log-probabilities in nats. Every smoothing is one recursion over context lengths m = 0, 1, ..., order - 1:
+
+    p_m(w | context of m tokens) = share(context, w) + leftover(context) * p_{m-1}(w | the context without its first token)
+
+with p_{-1} = 1 / V. `share` is what the counts say, `leftover` is the probability that this context leaves to the shorter one:
+
+    smoothing                  share              leftover
+    maximum-likelihood         c / total          0, and 1 where the context was never seen (then the shorter one decides)
+    add-k                      c / (total + kV)   kV / (total + kV), spread over 1 / V, not over the shorter context
+    interpolated-kneser-ney    (c - D) / total    D * number of different tokens seen after the context / total
+    kneser-ney (modified)      (c - Dj) / total   sum of what was taken away / total; D1, D2, D3 for counts 1, 2, 3 and more
+
+In Kneser-Ney the counts c of the longest n-grams are real. A shorter n-gram counts the *different* tokens seen before it:
+in a text where "Francisco" follows only "San", it is a likely word after "San" and an unlikely one anywhere else, however
+often it occurs. An n-gram that begins at <|endoftext|> has nothing before it and keeps its real count.
+
+Kneser and Ney (1995); Chen and Goodman (1998), "An empirical study of smoothing techniques for language modeling".
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from minilm.classical.config import NgramConfig
+
+FALLBACK = (0.5, 1.0, 1.5)
+UNSEEN = -1  # the row of an n-gram that was never seen; as an index it reads the last entry of every array, made for it
+
+
+@dataclass(frozen=True)
+class Level:
+    """All n-grams of one length, sorted. Row r is the n-gram keys[r] = (row of its context, one level down) * V + token.
+
+    The n-grams of one context are neighbours: rows first[context] ... first[context] + size[context] - 1.
+    The last entry of each array stands for everything UNSEEN: share 0, leftover 1, size 0.
+    """
+
+    keys: np.ndarray  # (R + 1,) int64
+    counts: np.ndarray  # (R,) int64
+    share: np.ndarray  # (R + 1,) float64
+    leftover: np.ndarray  # (contexts + 1,) float64
+    first: np.ndarray  # (contexts + 1,) int64
+    size: np.ndarray  # (contexts + 1,) int64
+
+    def find(self, keys: np.ndarray) -> np.ndarray:
+        """The rows of these keys, UNSEEN where there is none: a binary search."""
+        rows = np.searchsorted(self.keys, keys)
+        return np.where(self.keys[rows] == keys, rows, UNSEEN)
+
+
+class NgramLM:
+    """A language model made of counts: `NgramLM(NgramConfig(vocab_size=1024, order=5)).fit(ids, end_of_text)`."""
+
+    kind = "ngram"
+
+    def __init__(self, config: NgramConfig) -> None:
+        self.config = config
+        self.end_of_text = -1
+        self.levels: list[Level] = []
+        self.discounts = np.zeros((config.order, 4))  # (order, counts 0, 1, 2, 3 and more)
+
+    @property
+    def context_tokens(self) -> int:
+        """How many tokens of the past the model looks at."""
+        return self.config.order - 1
+
+    def fit(self, ids: np.ndarray, end_of_text: int) -> "NgramLM":
+        """Count a stream of ids (N,), in which each document begins with end_of_text. Contexts never cross it."""
+        V, kneser_ney = self.config.vocab_size, self.config.is_kneser_ney
+        self.end_of_text = int(check_ids([end_of_text], V)[0])
+        ids = check_ids(ids, V)
+        past = history_lengths(ids, end_of_text)[:-1]
+        rows = ids  # rows[t]: the row, one level down, of the n-gram that ends with ids[t]
+        keys, counts = [np.arange(V)], [np.bincount(ids[int(ids[0] == end_of_text) :], minlength=V)]
+        begins = np.zeros(V, dtype=bool)  # which n-grams one level down begin at <|endoftext|>
+        for length in range(2, self.config.order + 1):
+            here = np.flatnonzero(past >= length - 1)
+            key, row, count = np.unique(rows[here - 1] * V + ids[here], return_inverse=True, return_counts=True)
+            if kneser_ney:
+                shorter = np.empty(len(key), dtype=np.int64)  # the n-gram without its first token
+                shorter[row] = rows[here]
+                counts[-1] = np.where(begins, counts[-1], np.bincount(shorter, minlength=len(begins)))
+                begins = key // V == end_of_text if length == 2 else begins[key // V]
+            keys.append(key)
+            counts.append(count)
+            rows = np.full(len(ids), UNSEEN)
+            rows[here] = row
+        self._weigh(keys, counts)
+        return self
+
+    def _weigh(self, keys: list[np.ndarray], counts: list[np.ndarray]) -> None:
+        """Counts -> share and leftover of every level: the table at the top of this file."""
+        V, config = self.config.vocab_size, self.config
+        imagined = config.k * V if config.smoothing == "add-k" else 0.0
+        if config.discounts:
+            self.discounts[:, 1:] = config.discounts
+        elif config.is_kneser_ney:
+            self.discounts[:, 1:] = [estimate_discounts(count, config.smoothing == "kneser-ney") for count in counts]
+        self.levels, n_contexts = [], 1
+        for key, count, discount in zip(keys, counts, self.discounts, strict=True):
+            context, taken = key // V, discount[np.minimum(count, 3)]
+            total = np.bincount(context, count, n_contexts) + imagined
+            left = np.bincount(context, taken, n_contexts) + imagined
+            size = np.bincount(context, minlength=n_contexts)
+            share = np.divide(count - taken, total[context], out=np.zeros(len(key) + 1)[:-1], where=count > 0)
+            leftover = np.divide(left, total, out=np.ones(n_contexts), where=total > 0)
+            self.levels.append(
+                Level(
+                    keys=np.append(key, np.iinfo(np.int64).max),
+                    counts=count,
+                    share=np.append(share, 0.0),
+                    leftover=np.append(leftover, 1.0),
+                    first=np.append(np.cumsum(size) - size, 0),
+                    size=np.append(size, 0),
+                )
+            )
+            n_contexts = len(key)
+
+    def _contexts(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """For the places 0..N before, between and after the ids: the rows of their contexts of each length, and the
+
+        length of their history. (N,) -> (order, N + 1), (N + 1,)
+        """
+        if not self.levels:
+            raise ValueError("this n-gram model has no counts: call fit(ids, end_of_text) first")
+        past = history_lengths(ids, self.end_of_text)
+        contexts = np.zeros((self.config.order, len(ids) + 1), dtype=np.int64)
+        for m in range(1, self.config.order):
+            rows = self.levels[m - 1].find(contexts[m - 1, :-1] * self.config.vocab_size + ids)
+            contexts[m] = np.where(past >= m, np.append(UNSEEN, rows), UNSEEN)
+        return contexts, past
+
+    def token_log_probs(self, ids: np.ndarray) -> np.ndarray:
+        """log p(ids[t] | the tokens before it, back to the last <|endoftext|>), in nats: (N,) -> (N,) float64.
+
+        Without smoothing (maximum-likelihood) a token never seen after its context gets -inf.
+        """
+        ids, V = check_ids(ids, self.config.vocab_size), self.config.vocab_size
+        contexts, past = self._contexts(ids)
+        p = np.full(len(ids), 1 / V)
+        for m, level in enumerate(self.levels):
+            context = contexts[m, :-1]
+            shorter = 1 / V if self.config.smoothing == "add-k" else p
+            longer = level.share[level.find(context * V + ids)] + level.leftover[context] * shorter
+            p = np.where(past[:-1] >= m, longer, p)
+        with np.errstate(divide="ignore"):
+            return np.log(p)
+
+    def log_probs(self, ids: np.ndarray, last: int | None = None) -> np.ndarray:
+        """log p(every token | ids[: t + 1]) for the `last` (default: all) places t: (N,) -> (last, V) float64, in nats."""
+        ids, V = check_ids(ids, self.config.vocab_size, allow_empty=True), self.config.vocab_size
+        contexts, past = self._contexts(ids)
+        n = len(ids) if last is None else last
+        p = np.full((n, V), 1 / V)
+        for m, level in enumerate(self.levels):
+            context, exists = contexts[m, len(ids) + 1 - n :], past[len(ids) + 1 - n :] >= m
+            shorter = 1 / V if self.config.smoothing == "add-k" else p
+            p = np.where(exists[:, None], level.leftover[context][:, None] * shorter, p)
+            size = np.where(exists, level.size[context], 0)
+            place = np.repeat(np.arange(n), size)
+            rows = np.arange(len(place)) + np.repeat(level.first[context] - (np.cumsum(size) - size), size)
+            p[place, level.keys[rows] % V] += level.share[rows]
+        with np.errstate(divide="ignore"):
+            return np.log(p)
+
+    def next_log_probs(self, context: np.ndarray) -> np.ndarray:
+        """log p(next token | context), in nats: (N,) -> (V,). The context may be empty."""
+        return self.log_probs(np.asarray(context)[max(0, len(context) - self.context_tokens) :], last=1)[0]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What a checkpoint stores: the sorted n-grams and their counts. The rest follows from them."""
+        arrays = {"end_of_text": np.array([self.end_of_text])}
+        for n, level in enumerate(self.levels, start=1):
+            arrays |= {f"keys.{n}": level.keys[:-1], f"counts.{n}": level.counts}
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, config: NgramConfig, arrays: Mapping[str, np.ndarray]) -> "NgramLM":
+        """The model that these arrays came from; ValueError if a name is missing."""
+        model, orders = cls(config), range(1, config.order + 1)
+        expected = {"end_of_text", *(f"{name}.{n}" for name in ("keys", "counts") for n in orders)}
+        if expected != set(arrays):
+            raise ValueError(f"the arrays do not fit order {config.order}: {sorted(expected ^ set(arrays))[:3]}")
+        model.end_of_text = int(arrays["end_of_text"][0])
+        model._weigh([np.asarray(arrays[f"keys.{n}"]) for n in orders], [np.asarray(arrays[f"counts.{n}"]) for n in orders])
+        return model
+
+
+def estimate_discounts(counts: np.ndarray, modified: bool) -> tuple[float, float, float]:
+    """(D1, D2, D3+) from the counts of counts n1..n4 (Chen and Goodman 1998, equation 26).
+
+    Y = n1 / (n1 + 2 n2), Dj = j - (j + 1) Y n_{j+1} / nj; interpolated Kneser-Ney has Y for every count.
+    """
+    n1, n2, n3, n4 = (int(np.count_nonzero(counts == j)) for j in (1, 2, 3, 4))
+    if min(n1, n2) == 0:
+        return FALLBACK if modified else (0.5,) * 3
+    y = n1 / (n1 + 2 * n2)
+    if not modified:
+        return (y, y, y)
+    return (1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3) if n3 else FALLBACK
+
+
+def history_lengths(ids: np.ndarray, end_of_text: int) -> np.ndarray:
+    """How many tokens each of the places 0..N can see: back to the last <|endoftext|>, itself included. (N,) -> (N + 1,)
+
+    >>> history_lengths(np.array([9, 4, 7, 9, 5]), end_of_text=9)
+    array([0, 1, 2, 3, 1, 2])
+    """
+    places = np.arange(len(ids) + 1)
+    begin = np.maximum.accumulate(np.where(ids == end_of_text, places[:-1], 0))
+    return np.append(0, places[1:] - begin)
+
+
+def check_ids(ids: np.ndarray | Sequence[int], vocab_size: int, allow_empty: bool = False) -> np.ndarray:
+    """The ids as int64 (N,); ValueError if there are none, or one is not in 0..vocab_size - 1."""
+    array = np.asarray(ids)
+    if len(array) == 0:
+        if allow_empty:
+            return array.astype(np.int64)
+        raise ValueError("no ids to count or to score: give at least one token")
+    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(f"ids must be one row of integers, got shape {array.shape} of {array.dtype}")
+    if array.min() < 0 or array.max() >= vocab_size:
+        raise ValueError(f"ids lie in {array.min()}..{array.max()}, the model knows 0..{vocab_size - 1}: use its tokenizer")
+    return array.astype(np.int64)

@@ -1,0 +1,32 @@
+"""The kinds of model by name, so that a checkpoint can say what it holds. Modules are imported when their kind is asked for."""
+
+import dataclasses
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+# kind -> (module and class of the model, module and class of its config)
+KINDS = {
+    "gpt": ("minilm.models.gpt:GPT", "minilm.models.config:GPTConfig"),
+    "speedrun": ("minilm.models.speedrun_gpt:SpeedrunGPT", "minilm.models.config:SpeedrunConfig"),
+    "ngram": ("minilm.models.counted:CountedLM", "minilm.classical.config:NgramConfig"),
+    "mixture": ("minilm.models.mixture:Mixture", "minilm.models.mixture:MixtureConfig"),
+}
+
+
+def look_up(path: str) -> Any:
+    """The object behind "module:name"."""
+    module, name = path.split(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def build_model(kind: str, config: Mapping[str, Any], arrays: Mapping[str, Any] | None = None) -> Any:
+    """A model of this kind: fresh, or with the given arrays as weights. `config` holds the fields of its config."""
+    if kind not in KINDS:
+        raise ValueError(f"model kind {kind!r} is unknown: choose one of {', '.join(KINDS)}")
+    model_class, config_class = (look_up(path) for path in KINDS[kind])
+    unknown = config.keys() - {field.name for field in dataclasses.fields(config_class)}
+    if unknown:
+        raise ValueError(f"unknown option {sorted(unknown)[0]!r} for a model of kind {kind}")
+    settings = config_class(**config)
+    return model_class(settings) if arrays is None else model_class.from_arrays(settings, arrays)

@@ -1,0 +1,68 @@
+"""What the machine offers: folders, devices, number types, threads, seeds. torch is imported inside functions only."""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+
+def minilm_home() -> Path:
+    """Where data and checkpoints live: $MINILM_HOME, else the checkout's root if inside one, else the user's cache folder."""
+    if os.environ.get("MINILM_HOME"):
+        return Path(os.environ["MINILM_HOME"]).expanduser()
+    checkout = Path(__file__).resolve().parents[1]
+    if (checkout / "run.py").is_file() and (checkout / "pyproject.toml").is_file():
+        return checkout
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home())) / "minilm"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "minilm"
+
+
+def set_seed(seed: int) -> None:
+    """Seed torch's global generator: it draws the initial weights and the dropout. Everything else takes a generator."""
+    import torch
+
+    torch.manual_seed(seed)
+
+
+def pick_device(name: str = "auto") -> "torch.device":
+    """The device to compute on: a name, or `auto` = CUDA, else MPS (Apple), else the CPU. ValueError if it is not there."""
+    import torch
+
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(device for device, here in present.items() if here)
+    if not present.get(name.split(":")[0], False):
+        usable = ", ".join(device for device, here in present.items() if here)
+        raise ValueError(f"device {name!r} is not available on this machine: choose one of auto, {usable}")
+    return torch.device(name)
+
+
+def pick_dtype(name: str, device: "torch.device") -> "torch.dtype":
+    """The number type of the matrix products: a name, or `auto` = bfloat16 where the hardware multiplies it, else float32."""
+    import torch
+
+    choices = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    if name == "auto":
+        name = "bfloat16" if multiplies_bfloat16(device) else "float32"
+    if name not in choices:
+        raise ValueError(f"dtype {name!r} is unknown: choose one of auto, {', '.join(choices)}")
+    return choices[name]
+
+
+def multiplies_bfloat16(device: "torch.device") -> bool:
+    """Whether the device has instructions for bfloat16 products (elsewhere they are emulated, and slow)."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return device.type == "cpu" and bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def n_cores() -> int:
+    """Processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
