@@ -1,8 +1,4 @@
-"""Set minilm up, once, and run it. Needs nothing but Python's standard library.
-
-    python3 run.py                 set-up, then `minilm walk`: from real text to a trained model and back to text
-    python3 run.py VERB ...        set-up, then `minilm VERB ...`
-    python3 run.py test ...        set-up with the packages of the tests, then pytest
+"""Set minilm up, once, and run it. Needs nothing but Python's standard library; `python3 run.py --help` says more.
 
 A virtual environment `.venv` lies beside this file, and a stamp in it says what it was made from. While the stamp fits,
 a start costs nothing; where it does not, pip brings the environment up to date. The stamp becomes "half made" when pip
@@ -53,10 +49,7 @@ PIP_FAILURES = (  # what pip says, and what that means
         r"no space left on device|errno 28|not enough space on the disk",
         "the disk is full: set-up needs 1,500 MB, and some in the temporary folder; free some, then run this again",
     ),
-    (
-        r"externally-managed-environment",
-        "this Python belongs to the operating system and takes no packages: omit --here",
-    ),
+    (r"externally-managed-environment", "this Python is the operating system's and takes no packages: omit --here"),
     (r"no module named pip\b", NO_PIP),
     (
         r"newconnectionerror|failed to establish|name resolution|getaddrinfo|timed? ?out|proxyerror|connection broken"
@@ -158,9 +151,7 @@ def make_venv(environment):
         shutil.rmtree(OLD_VENV, ignore_errors=True)
     free = shutil.disk_usage(ROOT).free
     if free < DISK_BYTES:
-        words = (
-            "the disk is full: set-up needs {:,} MB in {}, and {:,} MB are free; free some space, then run this again"
-        )
+        words = "the disk is full: set-up needs {:,} MB in {}, and {:,} MB are free; free some, then run this again"
         raise SetupError(words.format(DISK_BYTES // 10**6, ROOT, free // 10**6))
     os.makedirs(VENV, exist_ok=True)
     environment.write(stamp.get("extras", ()))  # before anything else, so that what breaks off here is known as ours
@@ -214,7 +205,7 @@ def install(environment, extras, pinned, lock_file):
                     say("  downloading {} {}".format(*large.groups()))
                 if line.startswith("Installing collected packages"):
                     say("  installing")
-                    environment.write(extras)  # until here nothing in the environment has changed
+                    environment.write(environment.read().get("extras", ()))  # until here pip has changed nothing
             code = pip.wait()
         except BaseException:
             pip.terminate()
@@ -226,7 +217,7 @@ def install(environment, extras, pinned, lock_file):
 
 
 def lock(file):
-    """Wait until no other set-up works here. pip shares the lock, so that one left alone by a killed start counts too."""
+    """Wait until no other set-up works here. pip shares the lock: one that a killed start left behind counts too."""
     try:
         import fcntl
     except ImportError:  # Windows: there an open file cannot be removed by another start
@@ -236,6 +227,8 @@ def lock(file):
     except BlockingIOError:
         say("Another set-up is at work here; waiting for its end.")
         fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError:  # a network folder without locks
+        return
 
 
 def set_up(here, extra):
@@ -249,9 +242,10 @@ def set_up(here, extra):
         if environment.is_ready(wanted):
             return environment.python
         first = FIRST_TIME_LINUX if sys.platform.startswith("linux") else FIRST_TIME
-        say(UPDATE if environment.is_whole() or here else first)
+        announcement = UPDATE if environment.is_whole() or here else first
         if not here:
             make_venv(environment)
+        say(announcement)
         # A torch that is already here, perhaps a GPU build, is not replaced by the pinned one.
         pinned = not here or importlib.util.find_spec("torch") is None
         install(environment, wanted | set(environment.read().get("extras", ())), pinned, file)

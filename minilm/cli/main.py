@@ -1,0 +1,76 @@
+"""The front door: reads the verb, shows the help, turns errors into one line. It imports a verb's file when that verb is used."""
+
+import argparse
+import importlib
+import os
+import sys
+
+from minilm import __version__
+
+# verb -> what `--help` says of it. The first four are all that a beginner needs; `--help-all` shows the rest.
+VERBS = {
+    "train": "train a model on a text: minilm train --data stories --minutes 2 --out checkpoints/my-gpt",
+    "generate": "let a trained model write: minilm generate checkpoints/my-gpt --prompt 'Once'",
+    "ladder": "compare models on the same text, in bits per byte: minilm ladder checkpoints/my-gpt",
+    "lesson": "list the lessons, or open one: minilm lesson 5",
+    "walk": "the main job: corpus, tokenizer, n-gram, GPT, ladder, samples",
+    "evaluate": "how well a model predicts a text: minilm evaluate checkpoints/my-gpt --data file.txt",
+    "data": "what a corpus holds and how it is split: minilm data shakespeare",
+    "tokenizer": "train or try a tokenizer: minilm tokenizer --data stories --vocab-size 1024 --out tokenizer.json",
+    "check": "check your solution of an exercise: minilm check my_file.py",
+    "bench": "measure speed as ratios in one run: minilm bench training",
+}
+FIRST = 4
+
+
+def help_text(everything: bool) -> str:
+    """The page that `minilm --help` (or --help-all) prints."""
+    shown = list(VERBS)[: None if everything else FIRST]
+    lines = ["minilm: language models, from scratch.", "", "  minilm VERB [options]      (minilm VERB --help says more)", ""]
+    lines += [f"  {verb:<10} {VERBS[verb]}" for verb in shown]
+    more = [] if everything else ["", "minilm --help-all lists every verb; minilm --version the version."]
+    return "\n".join(lines + more)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 done, 2 wrong use or data, 3 training failed, 130 interrupted."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors="replace")
+    if not arguments or arguments[0] in ("-h", "--help", "--help-all"):
+        print(help_text(arguments[:1] == ["--help-all"]))
+        return 0
+    if arguments[0] in ("-V", "--version"):
+        print(f"minilm {__version__}")
+        return 0
+    verb, rest = arguments[0], arguments[1:]
+    if verb not in VERBS:
+        return complain(f"unknown verb {verb!r}: choose one of {', '.join(VERBS)}")
+    try:
+        return importlib.import_module(f"minilm.cli.{verb}").run(rest) or 0
+    except argparse.ArgumentError as error:
+        return complain(f"{verb}: {error} (see minilm {verb} --help)")
+    except BrokenPipeError:  # `minilm ... | head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return complain("interrupted", code=130)
+    except MemoryError:
+        return complain(f"{verb}: not enough memory: try a smaller model, batch or text")
+    except (ValueError, OSError) as error:
+        return complain(f"{verb}: {one_line(error)}", code=getattr(error, "exit_code", 2))
+
+
+def one_line(error: Exception) -> str:
+    """The message of an error in one line; for errors of the system, the file and the reason."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(str(error).split())
+
+
+def complain(message: str, code: int = 2) -> int:
+    """Print one line on stderr and return the exit code."""
+    print(f"minilm: {message}", file=sys.stderr)
+    return code

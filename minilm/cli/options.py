@@ -1,0 +1,112 @@
+"""Flags and TOML keys from the fields of frozen dataclasses: an option is written once, where it is used."""
+
+import argparse
+import dataclasses
+import os
+import sys
+import tomllib
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+Config = TypeVar("Config")
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse that raises one clear error instead of printing usage, and keeps rare flags for `--help-all`."""
+
+    def __init__(self, verb: str, description: str, example: str) -> None:
+        super().__init__(
+            prog=f"minilm {verb}",
+            description=description,
+            epilog=f"example: {example}",
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        self.rare: list[tuple[argparse.Action, str]] = []
+        self.add_argument("--help-all", action="store_true", help="show every option")
+
+    def error(self, message: str) -> NoReturn:
+        raise argparse.ArgumentError(None, message)
+
+    def option(self, *names: str, rare: bool = False, help: str, **settings: Any) -> None:
+        """Add a flag; a rare one is left out of `--help`."""
+        action = self.add_argument(*names, help=argparse.SUPPRESS if rare else help, **settings)
+        if rare:
+            self.rare.append((action, help))
+
+    def add_config(self, config: type, shown: Sequence[str] = (), skip: Sequence[str] = ()) -> None:
+        """A flag for each field of the dataclass: `context_length` becomes --context-length, a bool also --no-..."""
+        hints = typing.get_type_hints(config)
+        for field in dataclasses.fields(config):
+            flag = "--" + field.name.replace("_", "-")
+            if field.name in skip or flag in self._option_string_actions:
+                continue
+            base = next(part for part in (typing.get_args(hints[field.name]) or (hints[field.name],)) if part is not type(None))
+            help = f"{field.metadata.get('help', '')} (default: {field.default})".lstrip()
+            settings: dict[str, Any] = {"dest": field.name, "default": None, "rare": field.name not in shown, "help": help}
+            if base is bool:
+                self.option(flag, action=argparse.BooleanOptionalAction, **settings)
+            else:
+                self.option(flag, type=base, metavar=base.__name__.upper(), **settings)
+
+    def read(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """Parse; `--help-all` prints the long help and ends."""
+        if "--help-all" in arguments:
+            for action, help in self.rare:
+                action.help = help.replace("%", "%%")
+            self.print_help()
+            sys.exit(0)
+        return self.parse_args(arguments)
+
+
+def read_toml(path: str | None) -> dict[str, Any]:
+    """The flat table of a TOML file: keys are the options' names. {} without a path."""
+    if path is None:
+        return {}
+    try:
+        with open(path, "rb") as file:
+            table = tomllib.load(file)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not valid TOML: {error}") from None
+    return {key.replace("-", "_"): value for key, value in table.items()}
+
+
+def make_config(config: type[Config], *sources: dict[str, Any], **fixed: Any) -> Config:
+    """The dataclass from several tables, later ones winning; None means "not said". Types are checked."""
+    hints = typing.get_type_hints(config)
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(config):  # type: ignore[arg-type]
+        for source in (*sources, fixed):
+            value = source.get(field.name)
+            if value is None:
+                continue
+            allowed = typing.get_args(hints[field.name]) or (hints[field.name],)
+            if float in allowed and type(value) is int:
+                value = float(value)
+            if type(value) not in allowed:
+                wanted = allowed[0].__name__
+                raise ValueError(f"{field.name} is {value!r}: it must be of type {wanted}")
+            values[field.name] = value
+    return config(**values)
+
+
+def refuse_unknown(table: dict[str, Any], known: set[str], path: str | None) -> None:
+    """A misspelt key in a TOML file is an error, not a default."""
+    for key in table:
+        if key not in known:
+            raise ValueError(f"{path}: unknown option {key!r}; minilm VERB --help-all lists the options")
+
+
+def fresh_directory(path: str) -> Path:
+    """A place for a new run: it must not exist, or be empty, and its parent must be writable. Nothing is ever overwritten."""
+    directory = Path(path)
+    if directory.exists() and not directory.is_dir():
+        raise ValueError(f"--out {path} is a file: name a folder that does not exist yet")
+    if directory.is_dir() and any(directory.iterdir()):
+        raise ValueError(f"--out {path} is not empty: name another folder, or go on with --resume")
+    parent = next(p for p in (directory, *directory.absolute().parents) if p.exists())
+    if not os.access(parent, os.W_OK):
+        raise ValueError(f"--out {path}: no permission to write in {parent}")
+    return directory

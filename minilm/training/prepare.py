@@ -1,0 +1,41 @@
+"""From a corpus to what training eats: a tokenizer, and the two sides of the split as files of token ids."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from minilm.text.bpe import BPETokenizer
+from minilm.text.corpus import Corpus, sample_evenly
+from minilm.text.token_file import TokenFile, encode_corpus
+from minilm.text.tokenizer import ByteTokenizer, CharTokenizer, Tokenizer
+
+BPE_BYTES = 50_000_000  # a larger text teaches the merges nothing new
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The token ids of both sides of a corpus, and the tokenizer that made them."""
+
+    tokenizer: Tokenizer
+    train: TokenFile
+    validation: TokenFile
+
+
+def train_tokenizer(kind: str, corpus: Corpus, vocab_size: int) -> Tokenizer:
+    """A tokenizer of this kind: bpe learns from the training side only; char must know every character of both sides."""
+    if kind == "bpe":
+        return BPETokenizer.train(sample_evenly(corpus.train, BPE_BYTES), vocab_size)
+    if kind == "char":
+        return CharTokenizer.train(text for side in (corpus.train, corpus.validation) for text in side)
+    if kind == "byte":
+        return ByteTokenizer()
+    raise ValueError(f"tokenizer {kind!r} is unknown: choose one of bpe, char, byte")
+
+
+def prepare(corpus: Corpus, tokenizer: Tokenizer, directory: Path) -> Prepared:
+    """Write both sides as token files into `directory`, and open them memory-mapped."""
+    directory.mkdir(parents=True, exist_ok=True)
+    train, validation = (
+        encode_corpus(documents, tokenizer, directory / f"{side}.tokens")
+        for side, documents in (("train", corpus.train), ("validation", corpus.validation))
+    )
+    return Prepared(tokenizer, train, validation)
