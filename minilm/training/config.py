@@ -1,0 +1,59 @@
+"""What a training run can be told, as data: a frozen dataclass from which flags, TOML keys and checkpoints are made.
+
+No torch, so that `--help` is quick.
+"""
+
+import math
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+
+def option(default: Any, help: str, low: float = -math.inf, high: float = math.inf, choices: tuple = ()) -> Any:
+    """A dataclass field with the sentence that `--help` prints and what it may be: low to high, or one of `choices`."""
+    return field(default=default, metadata={"help": help, "low": low, "high": high, "choices": choices})
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train. ValueError for a value out of its range.
+
+    >>> TrainConfig(warmdown=1.5)
+    Traceback (most recent call last):
+    ValueError: warmdown is 1.5: it must be from 0 to 1
+    """
+
+    steps: int = option(1000, "updates of the weights", low=1)
+    minutes: float | None = option(None, "minutes of optimisation after which training ends", low=0.001, high=1e6)
+    batch_size: int = option(32, "windows of text in one forward pass", low=1)
+    accumulation: int = option(1, "forward passes whose gradients are added up for one update", low=1)
+    optimizer: str = option("adamw", "adamw, or muon (which steps the matrices its own way)", choices=("adamw", "muon"))
+    learning_rate: float = option(1e-3, "highest learning rate of AdamW", low=0, high=10)
+    matrix_learning_rate: float = option(0.02, "highest learning rate of Muon, for matrices", low=0, high=10)
+    weight_decay: float = option(0.1, "pull of the matrices towards zero, times the learning rate", low=0, high=10)
+    beta1: float = option(0.9, "memory of the gradients' mean (0.9: about 10 steps)", low=0, high=0.9999)
+    beta2: float = option(0.99, "memory of the gradients' squares (0.99: about 100 steps)", low=0, high=0.99999)
+    clip: float = option(1.0, "length to which a longer gradient is shortened; 0 = never", low=0, high=1e9)
+    warmup: int = option(20, "steps during which the learning rate rises", low=0)
+    schedule: str = option("cosine", "the learning rate falls along a cosine or linear", choices=("cosine", "linear"))
+    warmdown: float = option(1.0, "last fraction of the run during which the learning rate falls", low=0, high=1)
+    final: float = option(0.0, "fraction of the highest learning rate that is left at the end", low=0, high=1)
+    eval_every: int = option(200, "steps between two looks at the validation text; 0 = only at the end", low=0)
+    save_every: int = option(200, "steps between two checkpoints; 0 = only at the end", low=0)
+    seed: int = option(0, "seed of the weights, the dropout and the order of the batches", low=0, high=2**32 - 1)
+    dtype: str = option(
+        "auto",
+        "float32, bfloat16, or auto (bfloat16 where the hardware multiplies it)",
+        choices=("auto", "float32", "bfloat16"),
+    )
+    threads: int = option(0, "processor threads; 0 = measured", low=0, high=4096)
+    compile: bool = option(False, "make the model faster by torch.compile; the first step takes a minute longer")
+
+    def __post_init__(self) -> None:
+        for known in fields(self):
+            value, choices = getattr(self, known.name), known.metadata["choices"]
+            low, high = known.metadata["low"], known.metadata["high"]
+            if choices and value not in choices:
+                raise ValueError(f"{known.name} is {value!r}: choose one of {', '.join(choices)}")
+            if not choices and value is not None and not low <= value <= high:
+                bounds = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
+                raise ValueError(f"{known.name} is {value}: it must be {bounds}")

@@ -1,0 +1,162 @@
+"""The training loop: guess the next token, measure how wrong, step, repeat.
+
+It knows no text, no tokenizer, no files and no decoding. Samples, logs and checkpoints happen in `on_step`.
+"""
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from minilm.runtime import pick_dtype
+from minilm.training.config import TrainConfig
+from minilm.training.loss import IGNORE, cross_entropy
+from minilm.training.muon import build_optimizer
+from minilm.training.optim import Optimizer, clip_grad_norm
+from minilm.training.schedule import learning_rate_factor
+
+Batch = tuple[Tensor, Tensor]
+Record = dict[str, Any]
+
+
+class TrainingFailed(RuntimeError):
+    """The loss or the gradient is no longer a number. The weights are those of the last good step."""
+
+
+def accumulate_gradients(
+    model: Callable[[Tensor], Tensor],
+    batches: Sequence[Batch],
+    loss_function: Callable[[Tensor, Tensor], Tensor],
+    device: torch.device,
+    half: bool = False,
+) -> tuple[float, int]:
+    """Add to each .grad the gradient of the mean loss over the targets of all batches. Returns that loss and their number.
+
+    Each batch is weighted by its share of the counted targets, so that k small batches give what one big batch gives:
+    a plain mean of means would give the tokens of a batch with few targets too much weight.
+    """
+    counts = [int((targets != IGNORE).sum()) for _, targets in batches]
+    n_tokens = sum(counts)
+    total = 0.0
+    for (inputs, targets), count in zip(batches, counts, strict=True):
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            logits = model(inputs.to(device))  # (B, T, V)
+            loss = loss_function(logits, targets.to(device)) * (count / max(n_tokens, 1))
+        loss.backward()
+        total += loss.item()
+    return total, n_tokens
+
+
+@contextmanager
+def finish_the_step() -> Iterator[list[int]]:
+    """Let Ctrl-C and SIGTERM wait: the first one only enters its number into the list, the second one acts as usual."""
+    received: list[int] = []
+    previous: dict[int, Any] = {}
+
+    def note(number: int, frame: Any) -> None:
+        received.append(number)
+        signal.signal(number, previous[number])
+
+    if threading.current_thread() is threading.main_thread():  # Python hands signals to no other thread
+        previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def train(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    config: TrainConfig,
+    *,
+    optimizer: Optimizer | None = None,
+    loss_function: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
+    evaluate: Callable[[nn.Module], Any] | None = None,
+    on_step: Callable[[int, nn.Module, Record], None] | None = None,
+    progress: bool = True,
+    start: int = 0,
+    seconds: float = 0.0,
+) -> list[Record]:
+    """Train the model in place and return the history, one record a step.
+
+    A record holds "step" (from 1), "loss" (nats per token, before the update), "learning_rate" (of the first group),
+    "gradient_norm" (before clipping), "tokens" (targets counted) and "seconds" (of optimisation since the run began);
+    after an evaluation "validation"; after Ctrl-C or SIGTERM, which wait for the end of the step, "interrupted", the
+    signal's number.
+
+    A run that goes on after a checkpoint passes `start` (steps done) and `seconds`, with optimizer, batches and random
+    numbers restored. With config.minutes the run ends when the time is up, and the warm-down follows the clock where
+    that is ahead of the steps. Time spent in `evaluate` and `on_step` is not counted.
+
+    Raises TrainingFailed, before the weights are touched, if the loss or the gradient is infinite or not a number.
+    """
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    optimizer = optimizer or build_optimizer(model, config)
+    device = next(model.parameters()).device
+    half = pick_dtype(config.dtype, device) is torch.bfloat16
+    forward = torch.compile(model) if config.compile else model
+    limit = math.inf if config.minutes is None else 60.0 * config.minutes
+    stream = iter(batches)
+    history: list[Record] = []
+    step = start
+    model.train()
+    bar = tqdm(total=config.steps, initial=start, unit="step", disable=not progress, dynamic_ncols=True)
+    with bar, finish_the_step() as signals:
+        while step < config.steps and seconds < limit and not signals:
+            began = time.perf_counter()
+            micro_batches = list(islice(stream, config.accumulation))
+            if not micro_batches:
+                break
+            factor = learning_rate_factor(
+                step, config.steps, config.warmup, config.schedule, config.warmdown, config.final,
+                progress=max(step / config.steps, seconds / limit),
+            )  # fmt: skip
+            for group in optimizer.groups:
+                group["lr"] = factor * group["base_lr"]
+
+            loss, tokens = accumulate_gradients(forward, micro_batches, loss_function, device, half)
+            norm = clip_grad_norm(model.parameters(), config.clip or math.inf)
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                optimizer.zero_grad()
+                raise TrainingFailed(
+                    f"step {step + 1}: loss {loss}, gradient {norm}: try a smaller learning_rate or a longer warmup"
+                )
+            optimizer.step()
+            optimizer.zero_grad()
+
+            step += 1
+            duration = time.perf_counter() - began
+            seconds += duration
+            record: Record = {
+                "step": step,
+                "loss": loss,
+                "learning_rate": optimizer.groups[0]["lr"],
+                "gradient_norm": norm,
+                "tokens": tokens,
+                "seconds": seconds,
+            }
+            over = step == config.steps or seconds >= limit or bool(signals)
+            if evaluate and (over or (config.eval_every and step % config.eval_every == 0)):
+                model.eval()
+                record["validation"] = evaluate(model)
+                model.train()
+            history.append(record)
+            if on_step:
+                on_step(step, model, record)
+            bar.update()
+            bar.set_postfix_str(f"loss {loss:.3f} nats, {tokens / duration:,.0f} tokens/s")
+    model.eval()
+    if signals and history:
+        history[-1]["interrupted"] = signals[0]
+    return history

@@ -1,0 +1,91 @@
+"""Muon: steps for matrices in which every direction counts the same (Jordan et al. 2024), with AdamW for the rest.
+
+A gradient matrix G = U S Vᵀ is dominated by a few large singular values. Muon replaces S by ones: the step U Vᵀ is the
+longest one whose spectral norm is 1, and it moves the rare directions as far as the frequent ones.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from minilm.layers.basic import Embedding
+from minilm.training.config import TrainConfig
+from minilm.training.optim import AdamW, Group, decay_groups
+
+
+def orthogonalize(matrix: Tensor, steps: int = 5) -> Tensor:
+    """(R, C) -> (R, C): about U Vᵀ of the singular value decomposition U S Vᵀ, by Newton-Schulz steps.
+
+    An odd polynomial of X acts on the singular values alone: X <- a X + (b X Xᵀ + c (X Xᵀ)²) X maps each s to
+    a s + b s³ + c s⁵. These coefficients lift small s quickly and leave all within 0.7 to 1.2 after five steps,
+    which is as good as 1. Only products of matrices are needed, on a GPU in bfloat16.
+    """
+    a, b, c = 3.4445, -4.7750, 2.0315
+    x = matrix.bfloat16() if matrix.is_cuda else matrix
+    x = x / (x.norm() + 1e-7)  # now every singular value is at most 1
+    wide = x.mT if x.shape[0] > x.shape[1] else x  # the smaller of X Xᵀ and Xᵀ X
+    for _ in range(steps):
+        square = wide @ wide.mT
+        wide = a * wide + (b * square + c * square @ square) @ wide
+    return (wide.mT if x.shape[0] > x.shape[1] else wide).to(matrix.dtype)
+
+
+class Muon(AdamW):
+    """Muon in the groups that say "matrices": True, AdamW in all others. With Nesterov momentum:
+
+    m = momentum m + (1 - momentum) g
+    p = p - lr · weight_decay · p - lr · sqrt(max(1, R / C)) · orthogonalize((1 - momentum) g + momentum m)
+    """
+
+    def __init__(
+        self,
+        groups: list[Group],
+        betas: tuple[float, float] = (0.9, 0.99),
+        eps: float = 1e-10,
+        momentum: float = 0.95,
+    ) -> None:
+        super().__init__(groups, betas=betas, eps=eps)
+        self.momentum = momentum
+
+    def update(self, p: Tensor, gradient: Tensor, memory: dict[str, Tensor], group: Group) -> None:
+        if not group.get("matrices"):
+            super().update(p, gradient, memory, group)
+            return
+        if "mean" not in memory:
+            memory["mean"] = torch.zeros_like(p)
+        mean = memory["mean"]
+        mean.lerp_(gradient, 1.0 - self.momentum)
+        direction = orthogonalize(gradient.lerp(mean, self.momentum))
+        p.mul_(1.0 - group["lr"] * group["weight_decay"])
+        p.add_(direction, alpha=-group["lr"] * math.sqrt(max(1.0, p.shape[0] / p.shape[1])))
+
+
+def muon_groups(model: nn.Module, lr: float, matrix_lr: float, weight_decay: float) -> list[Group]:
+    """The model's matrices for Muon; embedding tables, the output head (named `lm_head`) and vectors for AdamW.
+
+    A table's rows are tokens, each with its own frequency: they are no map whose directions could be made equal.
+    """
+    tables = {id(module.weight) for module in model.modules() if isinstance(module, Embedding | nn.Embedding)}
+    groups = []
+    for group in decay_groups(model, lr, weight_decay):
+        for matrices in (True, False):
+            chosen = [
+                (name, p)
+                for name, p in zip(group["names"], group["params"], strict=True)
+                if matrices == (p.ndim == 2 and id(p) not in tables and "lm_head" not in name.split("."))
+            ]
+            if chosen:
+                names, params = zip(*chosen, strict=True)
+                rate = matrix_lr if matrices else lr
+                groups.append({**group, "names": list(names), "params": list(params), "lr": rate, "matrices": matrices})
+    return groups
+
+
+def build_optimizer(model: nn.Module, config: TrainConfig) -> AdamW:
+    """The optimizer that the config names, over all parameters of the model that are not frozen."""
+    betas = (config.beta1, config.beta2)
+    if config.optimizer == "muon":
+        groups = muon_groups(model, config.learning_rate, config.matrix_learning_rate, config.weight_decay)
+        return Muon(groups, betas)
+    return AdamW(decay_groups(model, config.learning_rate, config.weight_decay), betas=betas)

@@ -1,0 +1,140 @@
+"""From gradients to better weights: AdamW, written out.
+
+An optimizer holds groups, dicts with "params", "names", "lr" (read at each step), "base_lr" (its peak, which the
+schedule multiplies) and "weight_decay". Its memory is a few tensors a parameter, in float32 at least, saved by name.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Group = dict[str, Any]
+
+
+def decay_groups(model: nn.Module, lr: float = 1e-3, weight_decay: float = 0.1) -> list[Group]:
+    """Two groups of the model's parameters: matrices and tables, which decay, and vectors (norms, biases), which don't.
+
+    A matrix can shrink because the norm after it rescales; a norm's scale pulled towards 0 would silence its layer.
+    """
+    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    groups = []
+    for decays in (True, False):
+        chosen = [(name, p) for name, p in named if (p.ndim >= 2) == decays]
+        if chosen:
+            names, params = zip(*chosen, strict=True)
+            decay = weight_decay if decays else 0.0
+            groups.append({"names": list(names), "params": list(params), "lr": lr, "weight_decay": decay})
+    return groups
+
+
+def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
+    """Shorten the gradient, all parameters as one vector, to max_norm if it is longer. Returns its length before.
+
+    A gradient that is short enough is not touched at all (Pascanu et al. 2013).
+    """
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    if not gradients:
+        return 0.0
+    lengths = [torch.linalg.vector_norm(g, dtype=torch.promote_types(g.dtype, torch.float32)) for g in gradients]
+    norm = torch.linalg.vector_norm(torch.stack([length.to(lengths[0].device) for length in lengths])).item()
+    if max_norm < norm < math.inf:
+        for g in gradients:
+            g.mul_(max_norm / norm)
+    return norm
+
+
+class Optimizer:
+    """What AdamW and Muon share: groups, memory by name, and how it is saved. `update` is theirs."""
+
+    def __init__(self, params: Iterable[Tensor] | Sequence[Group], lr: float = 1e-3, weight_decay: float = 0.0) -> None:
+        given: list[Any] = list(params)
+        if not given:
+            raise ValueError("the optimizer got no parameters: unfreeze at least one layer")
+        self.groups: list[Group] = [dict(g) for g in given] if isinstance(given[0], dict) else [{"params": given}]
+        self.memory: dict[str, dict[str, Tensor]] = {}
+        for number, group in enumerate(self.groups):
+            group.setdefault("names", [f"{number}.{i}" for i in range(len(group["params"]))])
+            group.setdefault("lr", lr)
+            group.setdefault("base_lr", group["lr"])
+            group.setdefault("weight_decay", weight_decay)
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Move every parameter that has a gradient. The others, and their memory, stay as they are."""
+        for group in self.groups:
+            for name, p in zip(group["names"], group["params"], strict=True):
+                if p.grad is None:
+                    continue
+                dtype = torch.promote_types(p.dtype, torch.float32)
+                memory = self.memory.setdefault(name, {})
+                if dtype is p.dtype:
+                    self.update(p, p.grad, memory, group)
+                    continue
+                # In bfloat16 1 + 0.001 is 1: small steps are collected in a float32 copy of the weights.
+                if "weights" not in memory:
+                    memory["weights"] = p.to(dtype)
+                self.update(memory["weights"], p.grad.to(dtype), memory, group)
+                p.copy_(memory["weights"])
+
+    def update(self, p: Tensor, gradient: Tensor, memory: dict[str, Tensor], group: Group) -> None:
+        """Change one parameter in place, given its gradient and what `memory` keeps from earlier steps."""
+        raise NotImplementedError
+
+    def zero_grad(self) -> None:
+        """Forget all gradients."""
+        for group in self.groups:
+            for p in group["params"]:
+                p.grad = None
+
+    def state_arrays(self) -> dict[str, Tensor]:
+        """The memory as one flat dict, "name/what" -> tensor."""
+        return {f"{name}/{what}": value for name, kept in self.memory.items() for what, value in kept.items()}
+
+    def load_state_arrays(self, arrays: dict[str, Tensor]) -> None:
+        """Take over what `state_arrays` gave. A name or shape that does not fit is a ValueError."""
+        params = {name: p for group in self.groups for name, p in zip(group["names"], group["params"], strict=True)}
+        memory: dict[str, dict[str, Tensor]] = {}
+        for key, value in arrays.items():
+            name, _, what = key.rpartition("/")
+            if name not in params or (value.ndim and value.shape != params[name].shape):
+                raise ValueError(f"the saved optimizer's {key} {tuple(value.shape)} fits no parameter of this model")
+            device = "cpu" if what == "step" else params[name].device
+            memory.setdefault(name, {})[what] = value.to(device, copy=True)
+        self.memory = memory
+
+
+class AdamW(Optimizer):
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2017). Per parameter, with t its own count of steps:
+
+    m = beta1 m + (1 - beta1) g          running mean of the gradients
+    v = beta2 v + (1 - beta2) g²         running mean of their squares
+    p = p - lr · weight_decay · p - lr · m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)
+
+    The means start at 0; dividing by 1 - beta^t removes that bias. So the first step moves every weight by lr.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor] | Sequence[Group],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.99),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(params, lr, weight_decay)
+        self.betas, self.eps = betas, eps
+
+    def update(self, p: Tensor, gradient: Tensor, memory: dict[str, Tensor], group: Group) -> None:
+        if "step" not in memory:
+            memory.update(step=torch.tensor(0), mean=torch.zeros_like(p), square=torch.zeros_like(p))
+        (beta1, beta2), mean, square = self.betas, memory["mean"], memory["square"]
+        memory["step"] += 1
+        t = memory["step"].item()
+        mean.lerp_(gradient, 1.0 - beta1)
+        square.mul_(beta2).addcmul_(gradient, gradient, value=1.0 - beta2)
+        p.mul_(1.0 - group["lr"] * group["weight_decay"])
+        spread = (square / (1.0 - beta2**t)).sqrt_().add_(self.eps)
+        p.addcdiv_(mean, spread, value=-group["lr"] / (1.0 - beta1**t))
