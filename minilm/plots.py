@@ -49,7 +49,7 @@ def quiet_axes(axes: Any, *kept: str) -> None:
 
 
 def plot_ladder(rungs: Iterable[Any], path: str | Path | None = None) -> Picture:
-    """A bar for each rung, the best in colour, with what its model does. Shorter is better."""
+    """A bar for each rung, the best in colour, under what its model does. Shorter is better; 8 bits is no idea."""
     rungs = list(rungs)
     if not rungs:
         raise ValueError("a ladder without rungs cannot be drawn: give at least one model")
@@ -59,13 +59,13 @@ def plot_ladder(rungs: Iterable[Any], path: str | Path | None = None) -> Picture
     axes = figure.subplots()
     axes.barh(range(len(rungs)), bits, height=0.46, color=[ACCENT if i == best else GREY for i in range(len(rungs))])
     for i, rung in enumerate(rungs):
-        label = f"{bits[i]:.2f}   (to {rung.compresses_to:.0%})"
+        label = f"{bits[i]:.2f}   ({100 * rung.compresses_to:.0f} % of the size)"
         weight = "bold" if i == best else "normal"
         axes.text(bits[i] + 0.08, i, label, va="center", fontsize=12, color=INK, weight=weight)
         axes.text(0, i - 0.27, rung.sentence, va="bottom", fontsize=9, color=QUIET)
     axes.set_yticks(range(len(rungs)), [rung.name for rung in rungs])
     axes.set_ylim(len(rungs) - 0.4, -0.75)
-    axes.set_xlim(0, max(bits) * 1.22)
+    axes.set_xlim(0, max(bits) * 1.33)
     title = "Bits per byte of text the models have not seen (shorter bars are better)"
     axes.set_title(title, loc="left", color=INK, fontsize=13)
     quiet_axes(axes, "left")

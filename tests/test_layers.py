@@ -111,6 +111,7 @@ def test_modules_keep_their_weights_and_call_the_function(bias: bool) -> None:
         y.backward(upstream)
         expected.backward(upstream)
         for mine, reference in zip(ours.parameters(), theirs.parameters(), strict=True):
+            assert mine.grad is not None and reference.grad is not None
             assert_close(mine.grad, reference.grad)
 
 

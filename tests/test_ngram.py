@@ -13,7 +13,7 @@ V, EOT = 11, 4  # token ids 0 and 10 are never used; <|endoftext|> is neither th
 
 
 def some_text(seed: int, n_documents: int = 13) -> np.ndarray:
-    """Documents of 1 to 60 tokens and an empty one. A token depends on the one before it, so long n-grams come again."""
+    """Documents of 1 to 60 tokens and an empty one. A token depends on the one before it, so n-grams come again."""
     rng = np.random.default_rng(seed)
     ids: list[int] = []
     for document in range(n_documents):

@@ -389,3 +389,10 @@ def test_here_in_a_folder_that_cannot_be_written(stage, monkeypatch):
     assert list((stage.root / "someone" / ".cache" / "minilm").glob("*/minilm-setup.json"))
     assert stage.start("--here") == 0
     assert len(stage.commands) == 1
+
+
+def test_an_error_of_the_system_is_one_line(stage, capsys):
+    (stage.root / "constraints.txt").unlink()
+    stage.start()
+    assert stage.start() == 2
+    assert "constraints.txt" in capsys.readouterr().err.splitlines()[-1]

@@ -69,6 +69,8 @@ def text_ids(
         raise ValueError(f"max_bytes is {max_bytes}: it must be at least 1")
     if len(ids) == 0 or ids[0] != tokenizer.end_of_text:
         raise ValueError("the ids do not begin with <|endoftext|>: each document must; encode_corpus sees to that")
+    if ids.min() < 0 or ids.max() >= tokenizer.vocab_size:
+        raise ValueError(f"ids lie in {ids.min()}..{ids.max()}, the tokenizer knows 0..{tokenizer.vocab_size - 1}")
     sizes = np.array([len(token) for token in tokenizer.token_bytes], dtype=np.int32)
     sizes[tokenizer.end_of_text] = 0
     n_bytes = int(sizes[ids].sum(dtype=np.int64))

@@ -119,7 +119,7 @@ def fit_mixture_weight(neural: np.ndarray, counted: np.ndarray) -> float:
 
     Give it text that neither model was trained on and that is not the validation split either. At the best weight the
     share of the neural model in each token's probability, averaged, is the weight itself (the fixed point of EM,
-    Dempster et al. 1977). Below the best weight the average is larger, above it smaller: so halve the interval 40 times.
+    Dempster et al. 1977). Below the best weight the average is larger, above it smaller: halve the interval 40 times.
     """
     if neural.shape != counted.shape or neural.size == 0:
         raise ValueError(f"need two scores for each of at least one token, got {neural.shape} and {counted.shape}")

@@ -20,8 +20,13 @@ def look_up(path: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def build_model(kind: str, config: Mapping[str, Any], arrays: Mapping[str, Any] | None = None) -> Any:
-    """A model of this kind: fresh, or with the given arrays as weights. `config` holds the fields of its config."""
+def build_model(
+    kind: str, config: Mapping[str, Any], arrays: Mapping[str, Any] | None = None, **parts: Any
+) -> Any:
+    """A model of this kind: fresh, or with the given arrays as weights. `config` holds the fields of its config.
+
+    `parts` are handed on, for example attention=... for the kinds that take one.
+    """
     if kind not in KINDS:
         raise ValueError(f"model kind {kind!r} is unknown: choose one of {', '.join(KINDS)}")
     model_class, config_class = (look_up(path) for path in KINDS[kind])
@@ -29,4 +34,4 @@ def build_model(kind: str, config: Mapping[str, Any], arrays: Mapping[str, Any] 
     if unknown:
         raise ValueError(f"unknown option {sorted(unknown)[0]!r} for a model of kind {kind}")
     settings = config_class(**config)
-    return model_class(settings) if arrays is None else model_class.from_arrays(settings, arrays)
+    return model_class(settings, **parts) if arrays is None else model_class.from_arrays(settings, arrays, **parts)

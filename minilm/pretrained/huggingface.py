@@ -181,7 +181,7 @@ def config_to_huggingface(config: GPTConfig) -> dict[str, Any]:
 
 
 def arrays_to_huggingface(arrays: Mapping[str, Tensor], config: GPTConfig) -> dict[str, Tensor]:
-    """Our arrays by our names -> the same numbers by theirs. Gradients, or any other twin of the weights, work as well."""
+    """Our arrays by our names -> the same numbers by theirs. Works for gradients, too."""
     llama = is_llama(config)
     names = LLAMA_NAMES if llama else GPT2_NAMES
     parts: dict[str, list[Tensor]] = {}
@@ -205,7 +205,7 @@ def from_huggingface(
 ) -> GPT:
     """A state dict of GPT2LMHeadModel or LlamaForCausalLM -> GPT, in the dtype of its weights.
 
-    ValueError if a name is missing or unknown, a shape is wrong, or a head that should be tied differs from the embedding.
+    ValueError if a name is missing or unknown, a shape is wrong, or a head that should be tied is not.
     """
     llama = is_llama(config)
     names = LLAMA_NAMES if llama else GPT2_NAMES

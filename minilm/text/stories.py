@@ -22,22 +22,12 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, NamedTuple, Protocol
 
-from minilm.text.story_plots import FACTS, LINES
-from minilm.text.story_words import (
-    Character,
-    Choice,
-    Ending,
-    Folk,
-    Helper,
-    Named,
-    Obstacle,
-    Plot,
-    Reason,
-    Trait,
-    Wish,
-)
+from minilm.text.story_lines import LINES
+from minilm.text.story_plots import FACTS, Choice, Ending, Plot
+from minilm.text.story_words import Character, Folk, Helper, Named, Obstacle, Reason, Trait, Wish
 
 
 class Random(Protocol):
@@ -232,7 +222,7 @@ class StoryWorld:
             value = None if piece.name in self.lines else getattr(story, piece.name)
             if value is None:
                 return Draft(story, text, (*todo, piece), nats), self._undecided(piece.name, story)
-            todo.extend(_pieces(getattr(value, piece.form), piece.capital))
+            todo.extend(_pieces(attrgetter(piece.form)(value), piece.capital))
         return Draft(story, text, (), nats), ""
 
     def _undecided(self, name: str, story: Story) -> str:

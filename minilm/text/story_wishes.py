@@ -4,28 +4,35 @@ Tables: bars divide the cells. In a table of wishes a line that begins with a tr
 the wish above it. A helper is found by the trouble that he or she can put right: a ladder does nothing against fear.
 """
 
+from dataclasses import replace
+
 from minilm.text.story_words import TROUBLES, Folk, Helper, Obstacle, Wish, named, rows
 
 
-def _wishes(table: str) -> tuple[Wish, ...]:
-    """Read wishes, `name | thing | success | failure`, and obstacles, `[trouble] name | what | it | found`."""
-    troubles = {f"[{trouble.name}]": trouble for trouble in TROUBLES}
-    wishes: list[tuple[list[str], list[Obstacle]]] = []
+def _wishes(table: str, shared: str = "") -> tuple[Wish, ...]:
+    """Read wishes, `name | thing | success | failure`; those without obstacles of their own get the shared ones."""
+    wishes: list[Wish] = []
     for first, *cells in rows(table):
-        trouble, _, name = first.partition(" ")
-        if trouble in troubles:
-            wishes[-1][1].append(Obstacle(name, troubles[trouble], *cells))
+        if first.startswith("["):
+            wishes[-1] = replace(wishes[-1], obstacles=(*wishes[-1].obstacles, _obstacle(first, *cells)))
         else:
-            wishes.append(([first, *cells], []))
-    return tuple(Wish(*cells, obstacles=tuple(obstacles)) for cells, obstacles in wishes)
+            wishes.append(Wish(first, *cells))
+    common = tuple(_obstacle(*row) for row in rows(shared)) if shared else ()
+    return tuple(replace(wish, obstacles=wish.obstacles or common) for wish in wishes)
+
+
+def _obstacle(first: str, *cells: str) -> Obstacle:
+    """Read an obstacle, `[trouble] name | what | found | it`."""
+    trouble, _, name = first[1:].partition("] ")
+    return Obstacle(name, TROUBLES[trouble], *cells)
 
 
 def _helpers(table: str) -> dict[str, tuple[Helper, ...]]:
     """Read helpers, `[trouble] name | pronoun | about | remedy | aid`, sorted by the trouble they put right."""
     helpers: dict[str, tuple[Helper, ...]] = {}
     for first, *cells in rows(table):
-        trouble, _, name = first.partition(" ")
-        helpers[trouble[1:-1]] = (*helpers.get(trouble[1:-1], ()), Helper(name, *cells))
+        trouble, _, name = first[1:].partition("] ")
+        helpers[trouble] = (*helpers.get(trouble, ()), Helper(name, *cells))
     return helpers
 
 
@@ -106,14 +113,14 @@ ANIMALS = Folk(
 # Something to make for somebody. `name` follows "wanted to"; an obstacle follows "but".
 GIFTS = _wishes("""
     bake a plum cake | the cake
-        [high] the ripest plums hung at the very top of the tree | the plums | them
+        [high] the ripest plums hung at the very top of the tree | the plums | | them
         [missing] there was no honey left in the house | a jar of honey
         [broken] the baking dish had a crack right across it | the dish
     make a paper lantern | the lantern
         [high] the coloured paper lay on top of the tallest cupboard | the paper
         [missing] there was not one candle left | a candle
     build a garden bench | the bench
-        [heavy] the oak boards were far too heavy | the boards | them
+        [heavy] the oak boards were far too heavy | the boards | | them
         [broken] the saw had come off its handle | the saw
         [missing] there were no nails in the box | a bag of nails
     sew a warm blanket | the blanket
@@ -136,11 +143,11 @@ GIFTS = _wishes("""
         [missing] there was nothing to make a roof from | a bundle of straw
         [broken] the hammer had come apart | the hammer
     bake a loaf of nut bread | the bread
-        [high] the best nuts hung on the highest branches | the nuts | them
+        [high] the best nuts hung on the highest branches | the nuts | | them
         [heavy] the sack of flour was far too heavy | the sack
         [missing] there was no yeast in the jar | a spoonful of yeast
     make strawberry jam | the jam
-        [high] the empty jars stood on the highest shelf | the jars | them
+        [high] the empty jars stood on the highest shelf | the jars | | them
         [heavy] a fallen tree lay across the path to the strawberries | the tree
         [missing] the sugar bowl was empty | a cup of sugar
     weave a basket | the basket
@@ -155,31 +162,123 @@ GIFTS = _wishes("""
 # Something lost. `name` follows "while she was"; `what` follows "looked", `found` follows "There it was,".
 SEARCHES = _wishes("""
     find the {treasure} again | the {treasure}
-        [lost] picking blackberries along the hedge | under every leaf | it | right between two thorns
-        [lost] building a dam in the brook | under every stone | it | shining in the clear water
-        [lost] gathering mushrooms in the forest | among the ferns | it | under the largest mushroom of all
-        [lost] helping with the hay | in every heap of hay | it | at the bottom of the last haystack
-        [lost] watching the boats come in | between the nets and the ropes | it | in the middle of a coil of rope
-        [lost] playing hide-and-seek in the orchard | behind every tree | it | inside a hollow apple tree
-        [lost] chasing butterflies across the meadow | all through the clover | it | at the mouth of a rabbit hole
-        [lost] jumping over puddles in the lane | in every puddle | it | in the largest puddle, of course
-        [lost] feeding the ducks at the pond | among the reeds | it | in an empty nest
+        [lost] picking blackberries along the hedge | under every leaf | right between two thorns
+        [lost] building a dam in the brook | under every stone | shining in the clear water
+        [lost] gathering mushrooms in the forest | among the ferns | under the largest mushroom of all
+        [lost] helping with the hay | in every heap of hay | at the bottom of the last haystack
+        [lost] watching the boats come in | between the nets and the ropes | in the middle of a coil of rope
+        [lost] playing hide-and-seek in the orchard | behind every tree | inside a hollow apple tree
+        [lost] chasing butterflies across the meadow | all through the clover | at the mouth of a rabbit hole
+        [lost] jumping over puddles in the lane | in every puddle | in the largest puddle, of course
+        [lost] feeding the ducks at the pond | among the reeds | in an empty nest
 """)
 
-# Something to carry to somebody. `name` is followed by that somebody, `name` of an obstacle follows "but".
+# Something to carry to somebody. `name` goes before that somebody; an obstacle is something to be afraid of.
 ERRANDS = _wishes(
-    "\n".join(
-        errand
-        + """
-        [afraid] the only way led through the dark wood | it | it | The two shining eyes behind the tree belonged to a cat.
-        [afraid] a narrow bridge swung high above the stream | it | it | Halfway across, the view was wonderful.
-        [afraid] a big grey dog lay beside the gate | it | it | The dog only yawned and wagged its tail.
-        [afraid] a thunderstorm was rumbling over the hills | it | it | It was loud, but it was only noise and water.
-        [afraid] the geese in the lane hissed at everyone | it | it | The geese stepped aside, as if for a queen.
-        [afraid] the path went through a long, black tunnel | it | it | At the other end the sun was shining.
-        [afraid] the old mill by the road groaned like a ghost | it | it | It was nothing but a loose shutter in the wind."""
-        for errand in (
-            "take a pot of soup to | the soup",
-        )
-    )
+    """
+    take a pot of soup to | the soup
+    bring a bunch of daisies to | the daisies
+    carry a letter to | the letter
+    bring a pair of warm socks to | the socks
+    take a basket of fresh rolls to | the rolls
+    bring a jar of jam to | the jam
+    take a drawing to | the drawing
+    bring the first cherries to | the cherries
+    """,
+    shared="""
+    [afraid] the only way led through the dark wood | the dark | The shining eyes behind the tree were those of a cat.
+    [afraid] a narrow bridge swung high above the stream | falling | Halfway across, the view was wonderful.
+    [afraid] a big grey dog lay beside the gate | the dog | The dog only yawned and wagged its tail.
+    [afraid] a storm was rumbling over the hills | thunder | It was loud, but it was nothing but noise.
+    [afraid] the geese in the lane hissed at everyone | the geese | The geese stepped aside, as if for a queen.
+    [afraid] the path went through a long, black tunnel | the dark | At the other end the sun was shining.
+    [afraid] the old mill by the road groaned and creaked | ghosts | It was only a loose shutter in the wind.
+    """,
+)
+
+# Something that two friends want at once. An obstacle is what their quarrel leads to.
+TOYS = _wishes("""
+    fly the new kite | the kite | They mended the kite together, and it flew higher than the church tower |
+        The kite was not flown that day
+        [quarrel] they pulled at the kite from both sides, until it tore in two
+        [quarrel] while they were shouting, the kite flew off by itself and landed in a thorn bush
+    sail the toy boat | the boat | They fetched the boat with a long branch and took turns at sailing it |
+        The little boat lay under a bush, and nobody sailed it
+        [quarrel] they both grabbed at the boat, and it drifted out onto the pond
+        [quarrel] they pulled at the boat from both sides, until the mast broke off
+    beat the big drum | the drum | They patched the drum, and while one of them drummed, the other danced |
+        The drum stood silent in a corner
+        [quarrel] they both beat the drum so hard that its skin split
+        [quarrel] while they were shouting, the drum rolled down the steps and got a hole
+    ride on the swing | the swing | They tied on a new rope and pushed each other, higher and higher |
+        The swing hung crooked from its branch, and nobody used it
+        [quarrel] they both jumped on at once, and the rope snapped
+    ride in the little wagon | the wagon | They repaired the wagon and found that there was room in it for two |
+        The wagon lay in the ditch
+        [quarrel] while they were pushing each other, the wagon rolled down the hill and lost a wheel
+        [quarrel] they pulled at the wagon from both ends, and it tipped over and lost a wheel
+    eat the last pear | the pear | They searched the long grass, found one more pear and shared it to the last bite |
+        Nobody ate a pear that day
+        [quarrel] they both snatched at the pear, and it fell into the mud
+        [quarrel] while they were shouting, a goat came along and ate the pear
+    read the new picture book | the book | They pasted the page in again and read the book together, from start to end |
+        The book lay on the bench, and nobody turned its pages
+        [quarrel] they pulled at the book from both sides, until the finest page was torn
+        [quarrel] while they were shouting, the wind tore a page out of the book
+    play with the red ball | the ball | They fetched the ball and played until the stars came out |
+        The ball lay in the grass, and the garden was quiet
+        [quarrel] they both kicked the ball at once, and it flew over the wall
+        [quarrel] while they were pushing each other, the ball rolled into the stream
+""")
+
+# Something to see or do in another place. An obstacle is what happens on the way.
+OUTINGS = _wishes(
+    """
+    see the puppet show | the show | the curtain was just going up | the last puppet was already back in its box
+    hear the brass band | the music | the trumpets were just being polished | the drums were already packed away
+    dance at the harvest feast | the feast | the first dance was just about to begin | the lanterns were already out
+    watch the boat race | the race | the boats were just lining up | the boats were already lying on the shore again
+    eat pancakes at the fair | the pancakes | the first pancake was just flying out of the pan |
+        there was not one pancake left
+    listen to the storyteller | the stories | the storyteller was just clearing his throat |
+        the storyteller had already gone on to the next town
+    see the balloon go up | the balloon | the balloon was just beginning to rise |
+        the balloon was only a dot in the sky
+    ride on the merry-go-round | the merry-go-round | the merry-go-round was just beginning to turn |
+        the merry-go-round stood still and dark
+    """,
+    shared="""
+    [road] {hero} stumbled over a root and twisted a foot
+    [road] a thick fog came down, and {hero} lost the way
+    [road] {hero} came to a stream, and the bridge was gone
+    [road] it began to pour, and the path turned into deep mud
+    [road] {hero} came to a place where five roads met, without a signpost
+    """,
+)
+
+# A promise. `success` and `failure` tell what becomes of it; an obstacle is what somebody else would rather do.
+DUTIES = _wishes(
+    """
+    water the beans | the beans | the beans stood fresh and green in their rows | the beans hung down, limp and dry
+    feed the hens | the hens | the hens were fat and content | the hungry hens had run away through the hedge
+    stir the soup | the soup | the soup smelled of thyme and was just right | the soup was burnt as black as coal
+    bring in the washing before the rain | the washing | the washing lay dry and folded in its basket |
+        the washing hung in the rain, wetter than before
+    look after the baby goat | the goat | the baby goat was asleep in the straw |
+        the baby goat had eaten the curtains and half a hat
+    keep the fire burning | the fire | the fire was crackling in the stove | the fire was out and the house was cold
+    watch the bread in the oven | the bread | the bread was golden brown | the bread was as hard as a brick
+    keep the birds off the cherries | the cherries | the cherries hung red and round on the tree |
+        there was nothing left on the cherry tree but stones
+    """,
+    shared="""
+    [temptation] swim in the lake
+    [temptation] climb the old tower
+    [temptation] watch the jugglers
+    [temptation] roll down the hill
+    [temptation] pick wild strawberries
+    [temptation] build a raft
+    [temptation] slide down the haystack
+    [temptation] look for crayfish
+    """,
 )

@@ -74,8 +74,8 @@ class Obstacle(Named):
 
     trouble: Trouble
     what: str = ""
-    it: str = "it"
     found: str = ""
+    it: str = "it"
 
 
 @dataclass(frozen=True)
@@ -100,9 +100,7 @@ class Folk(Named):
 def rows(table: str) -> list[list[str]]:
     """The lines of a table, each cut at its bars; a line that ends in a bar goes on in the next.
 
-    >>> rows("""fox | runs
-    ...         owl | flies |
-    ...               by night""")
+    >>> rows("fox | runs\\nowl | flies |\\n by night")
     [['fox', 'runs'], ['owl', 'flies', 'by night']]
     """
     lines = re.sub(r"\|\s*\n", "|", table.strip()).splitlines()
@@ -196,7 +194,7 @@ TREASURES = named("""
 # What goes wrong: what one tries first, how one manages without help, how it looks when nothing works.
 # `obstacle.what` and `obstacle.it` belong to the obstacle at hand.
 
-TROUBLES = (
+_TROUBLES = (
     Trouble(
         "high",
         named("""
@@ -302,3 +300,4 @@ TROUBLES = (
         """),
     ),
 )
+TROUBLES = {trouble.name: trouble for trouble in _TROUBLES}

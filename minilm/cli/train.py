@@ -1,0 +1,203 @@
+"""`minilm train`: a text in, a trained model in a folder out."""
+
+import dataclasses
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from minilm.classical.config import NgramConfig
+from minilm.cli.options import Parser, fresh_directory, make_config, read_toml, refuse_unknown
+from minilm.models.config import GPTConfig, SpeedrunConfig, gpt2_config, llama_config
+from minilm.training.config import TrainConfig
+
+MODELS = ("gpt", "llama", "speedrun", "ngram")
+# What each kind of model is trained with unless a flag says otherwise.
+RECIPES: dict[str, dict[str, Any]] = {
+    "gpt": {"learning_rate": 2e-3, "batch_size": 16},
+    "llama": {"learning_rate": 2e-3, "batch_size": 16},
+    "speedrun": {
+        "optimizer": "muon",
+        "learning_rate": 0.01,
+        "matrix_learning_rate": 0.02,
+        "beta1": 0.8,
+        "beta2": 0.95,
+        "weight_decay": 0.0,
+        "schedule": "linear",
+        "warmdown": 0.6,
+        "batch_size": 16,
+    },
+}
+SHOWN = ("minutes", "steps", "context_length", "n_layers", "d_model")
+
+
+def parser_of_train() -> Parser:
+    """The flags: those of the run, and one for every field of the models' and the training's configs."""
+    parser = Parser(
+        "train",
+        "Train a model on a text. Everything about the run lies in the folder --out.",
+        "minilm train --data my-novel.txt --model gpt --minutes 2 --out checkpoints/novel",
+    )
+    parser.option("--data", metavar="TEXT", help="shakespeare, stories, or a file, folder, glob, .gz or .jsonl")
+    parser.option("--model", choices=MODELS, help="gpt (GPT-2), llama, speedrun, or ngram (default: gpt)")
+    parser.option("--out", metavar="DIR", help="folder of the run (default: checkpoints/<corpus>-<model>)")
+    parser.option("--resume", metavar="DIR", help="go on with the run in this folder, by its own plan")
+    parser.option("--seed", type=int, help="seed of weights, dropout and batches (default: 0)")
+    parser.option("--tokenizer", rare=True, metavar="KIND", help="bpe, char, byte, or a saved tokenizer's file (default: bpe)")
+    parser.option("--config", rare=True, metavar="FILE", help="TOML file of options; flags win over it")
+    parser.option("--device", rare=True, help="auto, cpu, cuda or mps (default: auto)")
+    parser.option("--plain", rare=True, action="store_true", help="only the readable attention, no fused kernel")
+    parser.option("--json", rare=True, action="store_true", help="one JSON object at the end, no progress bar")
+    for config in (TrainConfig, GPTConfig, SpeedrunConfig, NgramConfig):
+        parser.add_config(config, SHOWN, skip=("discounts", "seed"))
+    return parser
+
+
+def run(arguments: list[str]) -> int:
+    """Parse the flags and train."""
+    options = vars(parser_of_train().read(arguments))
+    table = read_toml(options["config"])
+    refuse_unknown(table, set(options) - {"config", "resume", "help_all"}, options["config"])
+    chosen = {**table, **{name: value for name, value in options.items() if value is not None}}
+    say = (lambda message: None) if options["json"] else print
+    if options["resume"]:
+        return resume(options["resume"], say, as_json=options["json"])
+    if not chosen.get("data"):
+        raise ValueError("say which text to learn with --data: shakespeare, stories, or a file")
+    kind = chosen.get("model", "gpt")
+    if kind not in MODELS:
+        raise ValueError(f"model {kind!r} is unknown: choose one of {', '.join(MODELS)}")
+    train_config = make_config(TrainConfig, RECIPES.get(kind, {}), chosen)
+    if train_config.minutes is None and "steps" not in chosen:
+        train_config = dataclasses.replace(train_config, minutes=3.0)
+    model_options(kind, chosen, vocab_size=chosen.get("vocab_size", 1024))  # complains before anything slow begins
+
+    from minilm.runtime import minilm_home
+    from minilm.text.corpus import load_corpus
+    from minilm.text.tokenizer import load_tokenizer
+    from minilm.training.prepare import prepare, train_tokenizer
+
+    name = Path(str(chosen["data"])).stem.replace("*", "all") or "text"
+    out = fresh_directory(chosen.get("out") or str(minilm_home() / "checkpoints" / f"{name}-{kind}"))
+    corpus = load_corpus(chosen["data"], seed=train_config.seed, progress=say)
+    how = chosen.get("tokenizer", "bpe")
+    if how in ("bpe", "char", "byte"):
+        tokenizer = train_tokenizer(how, corpus, chosen.get("vocab_size", 1024))
+    else:
+        tokenizer = load_tokenizer(how)
+    prepared = prepare(corpus, tokenizer, out)
+    say(
+        f"{corpus.name}: {prepared.train.n_bytes:,} bytes to learn from, {prepared.validation.n_bytes:,} kept aside; "
+        f"{how} tokenizer of {tokenizer.vocab_size:,} tokens"
+    )
+    settings = model_options(kind, chosen, vocab_size=tokenizer.vocab_size)
+    about = {"data": str(chosen["data"]), "device": chosen.get("device", "auto")}
+    if kind == "ngram":
+        return count(settings, prepared, out, about, tune="order" not in chosen, say=say, as_json=options["json"])
+
+    from minilm.models.registry import build_model
+    from minilm.runtime import pick_device, set_seed
+
+    device = pick_device(about["device"])
+    set_seed(train_config.seed)
+    model_kind = "speedrun" if kind == "speedrun" else "gpt"
+    model = build_model(model_kind, dataclasses.asdict(settings), **attention_part(chosen.get("plain", False))).to(device)
+    return finish(model, prepared, train_config, out, about, None, say, options["json"])
+
+
+def model_options(kind: str, chosen: dict[str, Any], vocab_size: int) -> Any:
+    """The config of this kind of model from what was chosen."""
+    chosen = {**chosen, "vocab_size": vocab_size}
+    if kind == "ngram":
+        return make_config(NgramConfig, chosen)
+    if kind == "speedrun":
+        return make_config(SpeedrunConfig, chosen)
+    preset = llama_config if kind == "llama" else gpt2_config
+    fields = {field.name for field in dataclasses.fields(GPTConfig)}
+    given = {name: value for name, value in chosen.items() if name in fields}
+    return make_config(GPTConfig, dataclasses.asdict(preset(**given)))
+
+
+def attention_part(plain: bool) -> dict[str, Any]:
+    """The fused attention as a part for `build_model`; nothing for the readable one."""
+    if plain:
+        return {}
+    from minilm.fast.attention import scaled_dot_product_attention
+
+    return {"attention": scaled_dot_product_attention}
+
+
+def resume(directory: str, say: Any, as_json: bool) -> int:
+    """Go on with a run by the plan that its last checkpoint holds."""
+    from minilm.runtime import pick_device
+    from minilm.text.token_file import open_token_file
+    from minilm.training.checkpoint import load_checkpoint
+    from minilm.training.prepare import Prepared
+
+    checkpoint = load_checkpoint(directory, prefer="last")
+    run_folder = checkpoint.path.parent
+    if "train" not in checkpoint.state:
+        raise ValueError(f"{directory} holds a {checkpoint.model.kind} model, which is counted, not trained: nothing to resume")
+    train_config = TrainConfig(**checkpoint.state["train"])
+    sides = (open_token_file(run_folder / f"{side}.tokens", checkpoint.tokenizer) for side in ("train", "validation"))
+    prepared = Prepared(checkpoint.tokenizer, *sides)
+    model = checkpoint.model.to(pick_device(checkpoint.state["device"]))
+    if checkpoint.step >= train_config.steps:
+        say(f"{directory} has done all {train_config.steps:,} steps of its plan")
+        return 0
+    say(f"going on after step {checkpoint.step:,} of {train_config.steps:,}")
+    about = {name: checkpoint.state[name] for name in ("data", "device")}
+    return finish(model, prepared, train_config, run_folder, about, checkpoint, say, as_json)
+
+
+def finish(
+    model: Any, prepared: Any, config: TrainConfig, out: Path, about: dict[str, Any], checkpoint: Any, say: Any, as_json: bool
+) -> int:
+    """Train, then say what came out and what to do next."""
+    from minilm.training.loop import TrainingFailed
+    from minilm.training.run import run_training
+
+    say(f"{model.kind} with {sum(weight.numel() for weight in model.parameters()):,} parameters on {next(model.parameters()).device}")
+    try:
+        history = run_training(
+            model, prepared, config, out, about=about, resume=checkpoint, say=say, progress=not as_json
+        )
+    except TrainingFailed as failure:
+        print(f"minilm: train: {failure}; the last checkpoint in {out} is untouched", file=sys.stderr)
+        return 3
+    if not history:
+        say("the time of the plan is used up: nothing was trained")
+        return 0
+    last = history[-1]
+    if as_json:
+        print(json.dumps({"out": str(out), "kind": model.kind, "bits_per_byte": last.get("validation"), **last}))
+    elif "validation" in last:
+        say(f"{last['validation']:.3f} bits per byte on text it has not seen (8 = no idea); {last['loss']:.3f} nats per token in training")
+    if "interrupted" in last:
+        print(f"minilm: train: interrupted and saved; go on with: minilm train --resume {out}", file=sys.stderr)
+        return 128 + int(last["interrupted"])
+    say(f"the run lies in {out} (loss.png shows its way); now try: minilm generate {out} --prompt 'The'")
+    return 0
+
+
+def count(settings: NgramConfig, prepared: Any, out: Path, about: dict[str, Any], tune: bool, say: Any, as_json: bool) -> int:
+    """The n-gram: its training is counting."""
+    from minilm.classical.ngram import NgramLM
+    from minilm.classical.tuning import tune_ngram
+    from minilm.evaluation.evaluate import evaluate
+    from minilm.models.counted import CountedLM
+    from minilm.training.checkpoint import save_checkpoint
+
+    started, tokenizer = time.perf_counter(), prepared.tokenizer
+    if tune and settings.smoothing != "maximum-likelihood":
+        settings = tune_ngram(settings, prepared.train.ids, tokenizer.end_of_text)
+    model = CountedLM(NgramLM(settings).fit(prepared.train.ids, tokenizer.end_of_text))
+    seconds = time.perf_counter() - started
+    result = evaluate(model, prepared.validation, tokenizer)
+    save_checkpoint(out, model, tokenizer, validation=result.bits_per_byte, state={**about, "seconds": seconds})
+    if as_json:
+        print(json.dumps({"out": str(out), "kind": "ngram", "order": settings.order, "seconds": seconds, **dataclasses.asdict(result)}))
+    say(f"counted {model.n_parameters:,} different n-grams up to order {settings.order} in {seconds:.1f} s")
+    say(f"{result.bits_per_byte:.3f} bits per byte on text it has not seen (8 = no idea); now try: minilm generate {out}")
+    return 0

@@ -1,0 +1,101 @@
+"""A training run in a folder: plan, train, log each step, look at the validation text, save, and go on after a break.
+
+The folder holds train.tokens and validation.tokens, log.jsonl (a line a step), loss.png and the checkpoints step-000123/.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from minilm.evaluation.evaluate import evaluate
+from minilm.plots import plot_loss
+from minilm.training.batches import Batches
+from minilm.training.budget import plan
+from minilm.training.checkpoint import Checkpoint, save_checkpoint
+from minilm.training.config import TrainConfig
+from minilm.training.loop import Record, train
+from minilm.training.muon import build_optimizer
+from minilm.training.prepare import Prepared
+
+
+def run_training(
+    model: nn.Module,
+    prepared: Prepared,
+    config: TrainConfig,
+    run: Path,
+    *,
+    about: Mapping[str, Any],
+    resume: Checkpoint | None = None,
+    on_step: Callable[[int, nn.Module, Record], None] | None = None,
+    say: Callable[[str], None] = print,
+    progress: bool = True,
+    eval_bytes: int = 1_000_000,
+) -> list[Record]:
+    """Train `model` on the prepared text and keep everything in the folder `run`. Returns the history, as `train` does.
+
+    `about` is stored in each checkpoint beside the plan (say, the name of the corpus). A resumed run passes the checkpoint
+    whose model this is. During training at most eval_bytes of the validation text are scored, in bits per byte.
+    """
+    batches = Batches(prepared.train.ids, config.batch_size, model.config.context_length, config.seed)
+    if resume is None and config.minutes is not None:
+        config = plan(model, batches, config, config.minutes)
+        say(f"plan: {config.steps:,} steps in {config.minutes:g} minutes, {config.threads} thread(s), measured on this machine")
+    optimizer = build_optimizer(model, config)
+    step, seconds = 0, 0.0
+    if resume is not None:
+        resume.resume(optimizer, batches)
+        step, seconds = resume.step, resume.state["seconds"]
+
+    def bits_per_byte(model: nn.Module) -> float:
+        return evaluate(model, prepared.validation, prepared.tokenizer, max_bytes=eval_bytes).bits_per_byte
+
+    saved = step
+
+    def save(step: int, model: nn.Module, record: Record) -> None:
+        nonlocal saved
+        state = {**about, "train": asdict(config), "seconds": record["seconds"]}
+        save_checkpoint(
+            run, model, prepared.tokenizer,
+            step=step, validation=record.get("validation"), optimizer=optimizer, batches=batches, state=state,
+        )  # fmt: skip
+        saved = step
+
+    log_path = run / "log.jsonl"
+    earlier = [record for record in read_log(log_path) if record["step"] <= step]
+    log_path.write_text("".join(json.dumps(record) + "\n" for record in earlier), encoding="utf-8")
+    with open(log_path, "a", encoding="utf-8") as log:
+
+        def after_step(step: int, model: nn.Module, record: Record) -> None:
+            log.write(json.dumps(record) + "\n")
+            log.flush()
+            if config.save_every and step % config.save_every == 0:
+                save(step, model, record)
+            if on_step:
+                on_step(step, model, record)
+
+        history = train(
+            model, batches, config,
+            optimizer=optimizer, evaluate=bits_per_byte, on_step=after_step, progress=progress, start=step, seconds=seconds,
+        )  # fmt: skip
+    if history:
+        if saved != history[-1]["step"]:
+            save(history[-1]["step"], model, history[-1])
+        losses = [{name: value for name, value in record.items() if name != "validation"} for record in earlier + history]
+        plot_loss(losses, run / "loss.png")
+    return history
+
+
+def read_log(path: Path) -> list[Record]:
+    """The records of a log file, oldest first; a last line that was cut off by a crash is left out."""
+    records: list[Record] = []
+    if path.exists():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                records.append(json.loads(line))
+            except ValueError:
+                break
+    return records
