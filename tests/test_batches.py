@@ -43,7 +43,7 @@ def test_an_epoch_holds_each_window_once_side_by_side(n_ids: int) -> None:
     batches = Batches(np.arange(n_ids), batch_size=1, context_length=7, seed=5)
     for epoch in range(4):
         expected_length = len(batches.starts)
-        seen = []
+        seen: list[int] = []
         while batches.epoch == epoch and len(seen) < expected_length:
             seen += starts_of(next(batches)[0])
         first = min(seen)
@@ -107,7 +107,7 @@ def test_memory_mapped_ids(tmp_path: Path) -> None:
 
 def test_too_short_a_text() -> None:
     for draw in (lambda: sample_batch(np.arange(7), 2, 7), lambda: Batches(np.arange(7), 2, 7)):
-        with pytest.raises(ValueError, match="the text has 7 tokens, a window needs 8: .*smaller context_length"):
+        with pytest.raises(ValueError, match=r"the text has 7 tokens, a window needs 8: .*smaller context_length"):
             draw()
     with pytest.raises(ValueError, match="batch_size = 0"):
         Batches(np.arange(9), 0, 7)

@@ -42,7 +42,7 @@ def fingerprint(record: dict) -> dict:
 @pytest.mark.parametrize("n_steps", [17, pytest.param(60, marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("optimizer_name", ["adamw", "muon"])
 def test_resuming_at_any_step_is_the_uninterrupted_run(tmp_path: Path, optimizer_name: str, n_steps: int) -> None:
-    """Dropout, accumulation, clipping, a cosine, two and a half epochs; saved after every step and resumed from each."""
+    """Dropout, accumulation, clipping, a cosine, two and a half epochs; saved and resumed at every step."""
     config = TrainConfig(
         steps=n_steps, optimizer=optimizer_name, accumulation=3, warmup=3, clip=0.5, learning_rate=0.01, dtype="float32"
     )

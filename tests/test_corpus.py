@@ -107,6 +107,12 @@ def test_copies_of_one_document_are_split_inside(tmp_path: Path) -> None:
     assert len(train) == len(validation) == 25 and train[0] + validation[0] == LINES
 
 
+def test_twenty_documents_are_split_whole_and_nineteen_inside(tmp_path: Path) -> None:
+    texts = [f"{i:02d}" + "x" * 98 for i in range(20)]
+    assert [len(text) for text in load_corpus(write_jsonl(tmp_path / "a.jsonl", texts)).validation] == [100, 100]
+    assert [len(text) for text in load_corpus(write_jsonl(tmp_path / "b.jsonl", texts[1:])).validation] == [10] * 19
+
+
 def test_a_few_files_give_the_last_tenth_of_each(tmp_path: Path) -> None:
     rng = random.Random(9)
     texts = {f"{name}.txt": some_documents(1, rng, 500, 4_000)[0] for name in "dbac"}

@@ -64,6 +64,8 @@ def test_rollback_forgets(model: CountedLM) -> None:
     assert torch.equal(model(ids[:, 8:], cache), model(ids)[:, 8:])
     with pytest.raises(ValueError, match="rollback of 14"):
         cache.rollback(14)
+    with pytest.raises(ValueError, match="rows hold"):
+        cache.rollback(torch.tensor([1, 14, 1]))
 
 
 def test_ragged_rows(model: CountedLM) -> None:
@@ -101,6 +103,8 @@ def test_cache_bounds(model: CountedLM) -> None:
         model(ids[:, 12:], cache)
     endless, long = model.new_cache(B), batch(11, B, 200)
     assert torch.equal(torch.cat([model(part, endless) for part in long.split(37, dim=1)], dim=1), model(long))
+    endless.rollback(150)
+    assert torch.equal(model(long[:, 50:], endless), model(long)[:, 50:])
 
 
 def test_refused_ids_leave_the_cache_as_it_was(model: CountedLM) -> None:

@@ -1,4 +1,4 @@
-"""The training loop: accumulation, clipping, the clock, interruption and failure, on a model small enough to think through."""
+"""The training loop: accumulation, clipping, the clock, interruption and failure, on a model that fits in the head."""
 
 import math
 import os
@@ -108,8 +108,8 @@ def test_training_is_gradient_descent_written_out(clip: float) -> None:
         loss.backward()
         norm = math.sqrt(sum(float((g**2).sum()) for g in gradients(theirs)))
         with torch.no_grad():
-            for p in theirs.parameters():
-                p -= 0.3 * p.grad * (min(1.0, clip / norm) if clip else 1.0)
+            for p, gradient in zip(theirs.parameters(), gradients(theirs), strict=True):
+                p -= 0.3 * gradient * (min(1.0, clip / norm) if clip else 1.0)
         assert history[step]["loss"] == pytest.approx(loss.item(), abs=1e-12)
         assert history[step]["gradient_norm"] == pytest.approx(norm, rel=1e-12)
         assert history[step]["tokens"] == int((y != IGNORE).sum())
@@ -156,7 +156,7 @@ def test_a_loss_or_gradient_that_is_no_number_stops_before_the_weights_are_touch
         return loss * math.nan if poison == "loss" else loss + 0 * torch.sqrt(0 * logits.sum())  # d sqrt(0) = inf
 
     weights: list[list[Tensor]] = []
-    with pytest.raises(TrainingFailed, match="^step 3: loss .*: try a smaller learning_rate") as caught:
+    with pytest.raises(TrainingFailed, match=r"^step 3: loss .*: try a smaller learning_rate") as caught:
         train(
             model, make_batches(5), config(steps=5), loss_function=loss_function, progress=False,
             on_step=lambda *_: weights.append([p.detach().clone() for p in model.parameters()]),

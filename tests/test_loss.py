@@ -47,6 +47,7 @@ def test_nothing_counted_is_zero_with_zero_gradients() -> None:
     loss = cross_entropy(logits, torch.full((2, 3), IGNORE))
     loss.backward()
     assert loss.item() == 0.0
+    assert logits.grad is not None
     assert torch.equal(logits.grad, torch.zeros_like(logits))
 
 
@@ -61,6 +62,7 @@ def test_huge_logits_stay_finite() -> None:
     loss = cross_entropy(logits, torch.tensor([0, 2]))
     loss.backward()
     assert loss.item() == pytest.approx(5000.0)
+    assert logits.grad is not None
     assert torch.isfinite(logits.grad).all()
 
 

@@ -1,4 +1,4 @@
-"""What an n-gram model is told or works out before it predicts: its config, its discounts, both tuned on held-out text."""
+"""What an n-gram model knows before it predicts: its config and its discounts, given, estimated or tuned."""
 
 import logging
 

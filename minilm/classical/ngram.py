@@ -104,7 +104,7 @@ class NgramLM:
                 begins = key // V == end_of_text if length == 2 else begins[key // V]
             keys.append(key)
             counts.append(count)
-            rows = np.full(len(ids), UNSEEN)
+            rows = np.full(len(ids), UNSEEN, dtype=np.int64)
             rows[here] = row
         self._weigh(keys, counts, choose_discounts(self.config, counts))
         return self
@@ -134,18 +134,18 @@ class NgramLM:
             n_contexts = len(key)
 
     def _contexts(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """For the places 0..N before, between and after the ids: the rows of their contexts of each length, and the
+        """What the places 0..N before, between and after the ids (N,) look back on: the rows of their contexts of each
 
-        length of their history. (N,) -> (order, N + 1), (N + 1,)
+        length 0..order - 1, (order, N + 1), and how many tokens of their document came before, (N + 1,).
         """
         if not self.levels:
             raise ValueError("this n-gram model has no counts: call fit(ids, end_of_text) first")
-        past = history_lengths(ids, self.end_of_text)
-        contexts = np.zeros((self.config.order, len(ids) + 1), dtype=np.int64)
+        contexts = np.full((self.config.order, len(ids) + 1), UNSEEN, dtype=np.int64)
+        contexts[0] = 0  # the empty context
         for m in range(1, self.config.order):
-            rows = self.levels[m - 1].find(contexts[m - 1, :-1] * self.config.vocab_size + ids)
-            contexts[m] = np.where(past >= m, np.append(UNSEEN, rows), UNSEEN)
-        return contexts, past
+            # Nothing was ever counted after a context that crosses <|endoftext|>, so those need no care here.
+            contexts[m, 1:] = self.levels[m - 1].find(contexts[m - 1, :-1] * self.config.vocab_size + ids)
+        return contexts, history_lengths(ids, self.end_of_text)
 
     def token_log_probs(self, ids: np.ndarray) -> np.ndarray:
         """log p(ids[t] | the tokens before it, back to the last <|endoftext|>), in nats: (N,) -> (N,) float64.
@@ -173,7 +173,7 @@ class NgramLM:
             context, exists = contexts[m, len(ids) + 1 - n :], past[len(ids) + 1 - n :] >= m
             shorter = 1 / V if self.config.smoothing == "add-k" else p
             p = np.where(exists[:, None], level.leftover[context][:, None] * shorter, p)
-            size = np.where(exists, level.size[context], 0)
+            size = level.size[context]
             place = np.repeat(np.arange(n), size)
             rows = np.arange(len(place)) + np.repeat(level.first[context] - (np.cumsum(size) - size), size)
             p[place, level.keys[rows] % V] += level.share[rows]

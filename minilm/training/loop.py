@@ -38,7 +38,7 @@ def accumulate_gradients(
     device: torch.device,
     half: bool = False,
 ) -> tuple[float, int]:
-    """Add to each .grad that of the mean loss over all targets of the batches. Returns the loss and the targets' number.
+    """Add to each .grad that of the mean loss over all targets of the batches. Returns loss and number of targets.
 
     Each batch is weighted by its share of the counted targets, so that k small batches give what one big batch gives:
     a plain mean of means would give the tokens of a batch with few targets too much weight.
