@@ -37,11 +37,11 @@ HELP = f"""usage: {ME} [--here] [VERB ...]
 The first start makes .venv beside run.py and downloads what minilm needs.
 --here uses the Python that you started instead: conda, a notebook service, your own environment."""
 
-FIRST_TIME = "Set-up, once: pip downloads about 300 MB into .venv, 1 to 5 minutes. Ctrl-C stops it."
-FIRST_TIME_LINUX = """Set-up, once: pip downloads about 300 MB into .venv, 1 to 5 minutes, or about 3,000 MB, 5 to 30
-minutes, if it picks a GPU build of torch, as it usually does on Linux. No GPU? Then stop with Ctrl-C, see the install
-page of PyTorch (choose pip and CPU), set PIP_EXTRA_INDEX_URL to the index address shown there, and start again."""
-UPDATE = "Set-up: pip brings .venv up to date, usually less than 100 MB and 1 minute. Ctrl-C stops it."
+FIRST_TIME = "Set-up, once: pip downloads about 300 MB, 1 to 5 minutes. Ctrl-C stops it."
+FIRST_TIME_LINUX = """Set-up, once: pip downloads about 300 MB, 1 to 5 minutes; or about 3,000 MB, 5 to 30 minutes, if
+it picks a GPU build of torch, as usual on Linux. No GPU? Then stop with Ctrl-C, see the install page of PyTorch
+(choose pip and CPU), set PIP_EXTRA_INDEX_URL to the index address shown there, and start again."""
+UPDATE = "Set-up: pip adds what is missing, usually less than 100 MB and 1 minute. Ctrl-C stops it."
 
 NO_PIP = "this Python has no pip: install it (Debian, Ubuntu: sudo apt install python3-venv), then run this again"
 PIP_FAILURES = (  # what pip says, and what that means
@@ -241,13 +241,11 @@ def set_up(here, extra):
         lock(file)
         if environment.is_ready(wanted):
             return environment.python
-        first = FIRST_TIME_LINUX if sys.platform.startswith("linux") else FIRST_TIME
-        announcement = UPDATE if environment.is_whole() or here else first
+        has_torch = importlib.util.find_spec("torch") is not None if here else environment.is_whole()
         if not here:
             make_venv(environment)
-        say(announcement)
-        # A torch that is already here, perhaps a GPU build, is not replaced by the pinned one.
-        pinned = not here or importlib.util.find_spec("torch") is None
+        say(UPDATE if has_torch else FIRST_TIME_LINUX if sys.platform.startswith("linux") else FIRST_TIME)
+        pinned = not (here and has_torch)  # a torch that is already here, perhaps a GPU build, is not replaced
         install(environment, wanted | set(environment.read().get("extras", ())), pinned, file)
         say("  done")
     return environment.python

@@ -1,7 +1,9 @@
-"""What the machine offers: folders, devices, number types, threads, seeds. torch is imported inside functions only."""
+"""What everything stands on: options, folders, devices, number types, cores, seeds. torch is imported inside functions only."""
 
+import math
 import os
 import sys
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,11 @@ def minilm_home() -> Path:
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA", Path.home())) / "minilm"
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "minilm"
+
+
+def option(default: Any, help: str, low: float = -math.inf, high: float = math.inf, choices: tuple = ()) -> Any:
+    """A dataclass field with the sentence that `--help` prints and what it may be: low to high, or one of `choices`."""
+    return field(default=default, metadata={"help": help, "low": low, "high": high, "choices": choices})
 
 
 def set_seed(seed: int) -> None:

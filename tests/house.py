@@ -194,7 +194,7 @@ def makes_claims(path: str, text: str) -> Iterator[str]:
             re.fullmatch(r"pytest\.(skip|importorskip|mark\.skip|mark\.skipif)|unittest\.skip\w*", name)
             and path not in law.SKIPS
         ):
-            yield f"{line}: {name}: files that may skip stand in law.SKIPS, with a reason"
+            yield f"{line}: {name}: files that may skip stand in house_law.SKIPS, with a reason"
     for node in ast.walk(parse(text)):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Compare):
             yield f"{node.lineno}: a comparison without assert"

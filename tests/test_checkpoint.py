@@ -119,6 +119,7 @@ def test_arrays_of_any_type_come_back_as_they_were(tmp_path: Path, monkeypatch: 
     arrays |= {
         "tensor": tensor.to(torch.bfloat16),
         "slice": tensor[3:7],
+        "next": tensor[5:9],
         "stride": tensor[::2],
         "scalar": torch.tensor(5),
     }

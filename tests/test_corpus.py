@@ -127,7 +127,9 @@ def test_a_few_files_give_the_last_tenth_of_each(tmp_path: Path) -> None:
 # ---- named corpora
 
 
-def test_stories() -> None:
+@pytest.mark.parametrize("remembered", [44, 45])
+def test_stories(remembered: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(corpus_module, "REMEMBERED_STORIES", remembered)
     assert set(load_corpus("stories:45", seed=3).train) < set(stories(45, 3))
     corpus = load_corpus("stories:45", seed=3)
     assert Counter([*corpus.train, *corpus.validation]) == Counter(stories(45, 3))

@@ -136,6 +136,7 @@ def test_a_model_without_a_limit_reads_whole_documents() -> None:
     widths: list[int] = []
 
     def note(ids: Tensor) -> Tensor:
+        assert torch.is_inference_mode_enabled()
         widths.append(ids.shape[1])
         return torch.zeros(*ids.shape, 5)
 
@@ -278,7 +279,11 @@ def test_pictures_are_written_whole(rungs: list[Any], tmp_path: Any) -> None:
         {"step": n, "loss": 5 / n, **({"validation": rungs[3].evaluation} if n % 4 == 0 else {})} for n in range(1, 10)
     ]
     plot_ladder(rungs, tmp_path / "ladder.png")
-    plot_loss(history, tmp_path / "loss.svg")
+    figure = plot_loss(history, tmp_path / "loss.svg")
+    training, validation = figure.axes  # nats per token and bits per byte do not share an axis
+    assert np.array_equal(np.asarray(training.lines[0].get_ydata()), [5 / n for n in range(1, 10)])
+    assert np.array_equal(np.asarray(validation.lines[0].get_xydata()), [(n, rungs[3].bits_per_byte) for n in (4, 8)])
+    assert len(plot_loss(history[:3]).axes) == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ladder.png", "loss.svg"]
     assert (tmp_path / "ladder.png").read_bytes().startswith(b"\x89PNG")
     assert b"</svg>" in (tmp_path / "loss.svg").read_bytes()

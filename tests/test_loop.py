@@ -109,7 +109,7 @@ def test_training_is_gradient_descent_written_out(clip: float) -> None:
         norm = math.sqrt(sum(float((g**2).sum()) for g in gradients(theirs)))
         with torch.no_grad():
             for p, gradient in zip(theirs.parameters(), gradients(theirs), strict=True):
-                p -= 0.3 * gradient * (min(1.0, clip / norm) if clip else 1.0)
+                p.sub_(0.3 * gradient * (min(1.0, clip / norm) if clip else 1.0))
         assert history[step]["loss"] == pytest.approx(loss.item(), abs=1e-12)
         assert history[step]["gradient_norm"] == pytest.approx(norm, rel=1e-12)
         assert history[step]["tokens"] == int((y != IGNORE).sum())

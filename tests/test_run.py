@@ -112,7 +112,10 @@ def one_line(capsys) -> str:
 
 
 def test_an_old_python_can_read_the_file():
-    ast.parse((ROOT / "run.py").read_text(encoding="utf-8"), feature_version=(3, 6))
+    source = (ROOT / "run.py").read_text(encoding="utf-8")
+    assert ast.parse(source, feature_version=(3, 6)).body
+    with pytest.raises(SyntaxError):
+        ast.parse(source + "\nif (n := 1):\n    pass\n", feature_version=(3, 6))
 
 
 @pytest.mark.parametrize("version", [(3, 6, 9), (3, 8, 10), (3, 10, 0)])
@@ -376,9 +379,10 @@ def test_here_uses_this_python_and_keeps_its_torch(stage, monkeypatch, arguments
     assert len(stage.commands) == 1
 
 
-def test_here_without_torch_takes_the_pinned_one(stage, monkeypatch):
+def test_here_without_torch_takes_the_pinned_one(stage, monkeypatch, capsys):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert stage.start("--here") == 0
+    assert "300 MB" in capsys.readouterr().err
     assert any(command[-2:] == ["-c", "constraints.txt"] for command in stage.commands)
 
 

@@ -115,6 +115,10 @@ def test_hostile_manifests(tmp_path: Path) -> None:
         (path / MANIFEST).write_bytes(text)
         with pytest.raises(ValueError, match="is damaged"):
             verify_directory(path)
+    twice = (tmp_path / "step-000007" / MANIFEST).read_bytes().replace(b'{\n "format"', b'{\n "format": 7,\n "format"')
+    (path / MANIFEST).write_bytes(twice)
+    with pytest.raises(ValueError, match="is damaged"):
+        verify_directory(path)
 
 
 @pytest.mark.parametrize("name", ["step-000002", "step-000001"])  # a new directory, and one that is replaced
@@ -164,6 +168,16 @@ def test_death_at_every_system_call(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert (newest_first(run)[0] / "a.bin").read_bytes() == b"new"
         deaths += 1
     assert deaths >= 12
+
+
+def test_all_is_on_the_disk_before_the_name_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log: list[str] = []
+    sync, replace = storage._sync, os.replace
+    monkeypatch.setattr(storage, "_sync", lambda path: (log.append(path.name), sync(path)))
+    monkeypatch.setattr(os, "replace", lambda a, b: (log.append(f"{a.name} becomes {b.name}"), replace(a, b)))
+    write_directory(tmp_path / "run" / "step-000001", FILES)
+    temporary = f".tmp-{os.getpid()}-step-000001"
+    assert log == [*FILES, MANIFEST, temporary, f"{temporary} becomes step-000001", "run"]
 
 
 @pytest.mark.parametrize("full_at", range(len(FILES) + 1))

@@ -1,14 +1,10 @@
 """What a counted model looks like, as data: frozen dataclasses from which checkpoints, TOML files and flags come."""
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+
+from minilm.runtime import option
 
 SMOOTHINGS = ("maximum-likelihood", "add-k", "interpolated-kneser-ney", "kneser-ney")
-
-
-def option(default: Any, help: str) -> Any:
-    """A dataclass field with the sentence that `--help` prints for it."""
-    return field(default=default, metadata={"help": help})
 
 
 @dataclass(frozen=True)

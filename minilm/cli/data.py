@@ -9,7 +9,9 @@ def run(arguments: list[str]) -> int:
     """Parse the flags, read the corpus, print its figures."""
     parser = Parser("data", "Fetch or read a corpus and say what is in it.", "minilm data shakespeare")
     parser.option("corpus", help="shakespeare, stories, or a file, folder, glob, .gz or .jsonl")
-    parser.option("--sample", type=int, default=300, metavar="N", help="characters to show of the first document (default: 300)")
+    parser.option(
+        "--sample", type=int, default=300, metavar="N", help="characters to show of the first document (default: 300)"
+    )
     parser.option("--seed", type=int, default=0, metavar="S", help="seed of generated corpora (default: 0)")
     parser.option("--json", action="store_true", help="one JSON object")
     options = parser.read(arguments)
@@ -31,7 +33,9 @@ def run(arguments: list[str]) -> int:
         return 0
     print(f"corpus {corpus.name}")
     for side, size in sizes.items():
-        print(f"  {side:<11}{size['documents']:>8,} documents {size['characters']:>13,} characters {size['bytes']:>13,} bytes")
+        print(
+            f"  {side:<11}{size['documents']:>8,} documents {size['characters']:>13,} characters {size['bytes']:>13,} bytes"
+        )
     print(f"  long lines of the validation text that also stand in the training text: {shared:,}")
     for example in examples[:3]:
         print(f"    {example[:90]}")

@@ -14,7 +14,9 @@ def run(arguments: list[str]) -> int:
         "minilm evaluate checkpoints/walk/gpt --data my-novel.txt",
     )
     parser.option("checkpoint", help="a run's folder (its best checkpoint, else the last) or one checkpoint")
-    parser.option("--data", metavar="TEXT", help="a corpus or path; all of it is scored (default: the run's validation split)")
+    parser.option(
+        "--data", metavar="TEXT", help="a corpus or path; all of it is scored (default: the run's validation split)"
+    )
     parser.option("--max-bytes", type=int, metavar="N", help="read only the first N bytes (default: all)")
     parser.option("--device", default="cpu", rare=True, help="auto, cpu, cuda or mps (default: cpu)")
     parser.option("--seed", type=int, default=0, rare=True, help="accepted everywhere; evaluation draws nothing")
@@ -40,7 +42,9 @@ def run(arguments: list[str]) -> int:
     model = checkpoint.model
     if isinstance(model, torch.nn.Module):
         model.to(device)
-    result = evaluate(model, encode_corpus(documents, checkpoint.tokenizer), checkpoint.tokenizer, max_bytes=options.max_bytes)
+    result = evaluate(
+        model, encode_corpus(documents, checkpoint.tokenizer), checkpoint.tokenizer, max_bytes=options.max_bytes
+    )
     figures = {
         "bits_per_byte": result.bits_per_byte,
         "nats_per_token": result.nats_per_token,
@@ -52,7 +56,9 @@ def run(arguments: list[str]) -> int:
     if options.json:
         print(json.dumps(figures))
         return 0
-    print(f"{result.bits_per_byte:.4f} bits per byte (8 = no idea; the text compresses to {result.bits_per_byte / 8:.1%})")
+    print(
+        f"{result.bits_per_byte:.4f} bits per byte (8 = no idea; the text compresses to {result.bits_per_byte / 8:.1%})"
+    )
     print(f"{result.nats_per_token:.4f} nats per token, perplexity {result.perplexity:.2f} per token")
     print(f"{result.tokens:,} tokens, {result.bytes:,} bytes of text, {result.seconds:.1f} s")
     return 0

@@ -1,7 +1,6 @@
 """`minilm generate`: a trained model goes on from a prompt, streamed as it writes."""
 
 import json
-import sys
 import time
 
 from minilm.cli.options import Parser, make_config
@@ -17,11 +16,15 @@ def run(arguments: list[str]) -> int:
     )
     parser.option("checkpoint", help="a run's folder (its best checkpoint, else the last) or one checkpoint")
     parser.option("--prompt", default="", metavar="TEXT", help="what the text begins with (default: nothing)")
-    parser.option("--max-new-tokens", type=int, default=200, metavar="N", help="length of the continuation (default: 200)")
+    parser.option(
+        "--max-new-tokens", type=int, default=200, metavar="N", help="length of the continuation (default: 200)"
+    )
     parser.option("--seed", type=int, default=0, metavar="S", help="same seed, same text (default: 0)")
     parser.add_config(SampleConfig, shown=("temperature", "top_k", "top_p"))
     parser.option("--overflow", choices=("stop", "slide"), default="slide", rare=True, help="when the context is full")
-    parser.option("--no-cache", action="store_true", rare=True, help="recompute everything for each token (same text, slower)")
+    parser.option(
+        "--no-cache", action="store_true", rare=True, help="recompute everything for each token (same text, slower)"
+    )
     parser.option("--device", default="cpu", rare=True, help="auto, cpu, cuda or mps (default: cpu)")
     parser.option("--json", action="store_true", help="one JSON object instead of text")
     options = parser.read(arguments)
@@ -33,51 +36,29 @@ def run(arguments: list[str]) -> int:
 
     import torch
 
-    from minilm.decoding.generate import generate
-    from minilm.decoding.sampling import Sampler
+    from minilm.cli.writing import stream_text
     from minilm.runtime import pick_device
-    from minilm.text.tokenizer import StreamDecoder
     from minilm.training.checkpoint import load_checkpoint
 
     device = pick_device(options.device)
     checkpoint = load_checkpoint(options.checkpoint)
-    model, tokenizer = checkpoint.model, checkpoint.tokenizer
-    if isinstance(model, torch.nn.Module):
-        model.to(device)
-    sampler = Sampler(config, torch.Generator().manual_seed(options.seed))
-    prompt = [tokenizer.end_of_text, *tokenizer.encode(options.prompt)]  # each document begins at <|endoftext|>
-    started, new_ids, decoder, pieces = time.perf_counter(), [], StreamDecoder(tokenizer), []
-    if not options.json:
-        print(options.prompt, end="", flush=True)
-    for token in generate(
-        model,
-        prompt,
-        sampler,
-        options.max_new_tokens,
-        use_cache=not options.no_cache,
-        stop_tokens=frozenset([tokenizer.end_of_text]),
-        overflow=options.overflow,
-    ):
-        new_ids.append(token)
-        if token != tokenizer.end_of_text:
-            pieces.append(decoder.feed(token))
-            if not options.json:
-                print(pieces[-1], end="", flush=True)
-    pieces.append(decoder.flush())
+    if isinstance(checkpoint.model, torch.nn.Module):
+        checkpoint.model.to(device)
+    started, pieces = time.perf_counter(), []
+    stream = stream_text(
+        checkpoint.model, checkpoint.tokenizer, options.prompt, options.max_new_tokens,
+        config=config, seed=options.seed, use_cache=not options.no_cache, overflow=options.overflow,
+    )  # fmt: skip
+    for piece in stream:
+        if not pieces and not options.json:
+            print(options.prompt, end="")
+        pieces.append(piece)
+        if not options.json:
+            print(piece, end="", flush=True)
     seconds = time.perf_counter() - started
     if options.json:
-        json.dump(
-            {
-                "prompt": options.prompt,
-                "text": "".join(pieces),
-                "ids": new_ids,
-                "tokens": len(new_ids),
-                "seconds": round(seconds, 4),
-            },
-            sys.stdout,
-            ensure_ascii=False,
-        )
+        figures = {"prompt": options.prompt, "text": "".join(pieces), "tokens": len(pieces) - 1, "seconds": seconds}
+        print(json.dumps(figures, ensure_ascii=False))
     else:
-        print(pieces[-1], end="")
-    print()
+        print()
     return 0

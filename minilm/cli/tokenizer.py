@@ -17,7 +17,9 @@ def run(arguments: list[str]) -> int:
     )
     parser.option("--data", metavar="TEXT", help="train on this corpus or path")
     parser.option("--kind", choices=KINDS, default="bpe", help="bpe, char or byte (default: bpe)")
-    parser.option("--vocab-size", type=int, default=1024, metavar="V", help="256 bytes + merges + specials (default: 1024)")
+    parser.option(
+        "--vocab-size", type=int, default=1024, metavar="V", help="256 bytes + merges + specials (default: 1024)"
+    )
     parser.option("--out", metavar="FILE", help="write the trained tokenizer here")
     parser.option("--load", metavar="FILE", help="use this tokenizer instead of training one")
     parser.option("--text", metavar="TEXT", help="cut this text into tokens")
@@ -46,7 +48,10 @@ def run(arguments: list[str]) -> int:
         print(json.dumps({**figures, "seconds": round(seconds, 3), "ids": ids, "pieces": pieces}, ensure_ascii=False))
         return 0
     done = "loaded" if options.load else f"trained in {seconds:.1f} s"
-    print(f"{tokenizer.kind} tokenizer, {tokenizer.vocab_size:,} tokens, {done}" + (f", saved as {options.out}" if options.out else ""))
+    print(
+        f"{tokenizer.kind} tokenizer, {tokenizer.vocab_size:,} tokens, {done}"
+        + (f", saved as {options.out}" if options.out else "")
+    )
     if options.text is not None:
         print(" ".join(f"[{piece}]" for piece in pieces))
         print(f"{len(ids)} tokens for {len(options.text.encode())} bytes: {ids}")

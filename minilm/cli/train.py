@@ -44,7 +44,9 @@ def parser_of_train() -> Parser:
     parser.option("--out", metavar="DIR", help="folder of the run (default: checkpoints/<corpus>-<model>)")
     parser.option("--resume", metavar="DIR", help="go on with the run in this folder, by its own plan")
     parser.option("--seed", type=int, help="seed of weights, dropout and batches (default: 0)")
-    parser.option("--tokenizer", rare=True, metavar="KIND", help="bpe, char, byte, or a saved tokenizer's file (default: bpe)")
+    parser.option(
+        "--tokenizer", rare=True, metavar="KIND", help="bpe, char, byte, or a saved tokenizer's file (default: bpe)"
+    )
     parser.option("--config", rare=True, metavar="FILE", help="TOML file of options; flags win over it")
     parser.option("--device", rare=True, help="auto, cpu, cuda or mps (default: auto)")
     parser.option("--plain", rare=True, action="store_true", help="only the readable attention, no fused kernel")
@@ -102,7 +104,9 @@ def run(arguments: list[str]) -> int:
     device = pick_device(about["device"])
     set_seed(train_config.seed)
     model_kind = "speedrun" if kind == "speedrun" else "gpt"
-    model = build_model(model_kind, dataclasses.asdict(settings), **attention_part(chosen.get("plain", False))).to(device)
+    model = build_model(model_kind, dataclasses.asdict(settings), **attention_part(chosen.get("plain", False))).to(
+        device
+    )
     return finish(model, prepared, train_config, out, about, None, say, options["json"])
 
 
@@ -138,7 +142,9 @@ def resume(directory: str, say: Any, as_json: bool) -> int:
     checkpoint = load_checkpoint(directory, prefer="last")
     run_folder = checkpoint.path.parent
     if "train" not in checkpoint.state:
-        raise ValueError(f"{directory} holds a {checkpoint.model.kind} model, which is counted, not trained: nothing to resume")
+        raise ValueError(
+            f"{directory} holds a {checkpoint.model.kind} model, which is counted, not trained: nothing to resume"
+        )
     train_config = TrainConfig(**checkpoint.state["train"])
     sides = (open_token_file(run_folder / f"{side}.tokens", checkpoint.tokenizer) for side in ("train", "validation"))
     prepared = Prepared(checkpoint.tokenizer, *sides)
@@ -152,13 +158,21 @@ def resume(directory: str, say: Any, as_json: bool) -> int:
 
 
 def finish(
-    model: Any, prepared: Any, config: TrainConfig, out: Path, about: dict[str, Any], checkpoint: Any, say: Any, as_json: bool
+    model: Any,
+    prepared: Any,
+    config: TrainConfig,
+    out: Path,
+    about: dict[str, Any],
+    checkpoint: Any,
+    say: Any,
+    as_json: bool,
 ) -> int:
     """Train, then say what came out and what to do next."""
     from minilm.training.loop import TrainingFailed
     from minilm.training.run import run_training
 
-    say(f"{model.kind} with {sum(weight.numel() for weight in model.parameters()):,} parameters on {next(model.parameters()).device}")
+    n_parameters = sum(weight.numel() for weight in model.parameters())
+    say(f"{model.kind} with {n_parameters:,} parameters on {next(model.parameters()).device}")
     try:
         history = run_training(
             model, prepared, config, out, about=about, resume=checkpoint, say=say, progress=not as_json
@@ -173,7 +187,7 @@ def finish(
     if as_json:
         print(json.dumps({"out": str(out), "kind": model.kind, "bits_per_byte": last.get("validation"), **last}))
     elif "validation" in last:
-        say(f"{last['validation']:.3f} bits per byte on text it has not seen (8 = no idea); {last['loss']:.3f} nats per token in training")
+        say(f"{last['validation']:.3f} bits per byte on text it has not seen (8 = no idea)")
     if "interrupted" in last:
         print(f"minilm: train: interrupted and saved; go on with: minilm train --resume {out}", file=sys.stderr)
         return 128 + int(last["interrupted"])
@@ -181,7 +195,9 @@ def finish(
     return 0
 
 
-def count(settings: NgramConfig, prepared: Any, out: Path, about: dict[str, Any], tune: bool, say: Any, as_json: bool) -> int:
+def count(
+    settings: NgramConfig, prepared: Any, out: Path, about: dict[str, Any], tune: bool, say: Any, as_json: bool
+) -> int:
     """The n-gram: its training is counting."""
     from minilm.classical.ngram import NgramLM
     from minilm.classical.tuning import tune_ngram
@@ -197,7 +213,19 @@ def count(settings: NgramConfig, prepared: Any, out: Path, about: dict[str, Any]
     result = evaluate(model, prepared.validation, tokenizer)
     save_checkpoint(out, model, tokenizer, validation=result.bits_per_byte, state={**about, "seconds": seconds})
     if as_json:
-        print(json.dumps({"out": str(out), "kind": "ngram", "order": settings.order, "seconds": seconds, **dataclasses.asdict(result)}))
+        print(
+            json.dumps(
+                {
+                    "out": str(out),
+                    "kind": "ngram",
+                    "order": settings.order,
+                    "seconds": seconds,
+                    **dataclasses.asdict(result),
+                }
+            )
+        )
     say(f"counted {model.n_parameters:,} different n-grams up to order {settings.order} in {seconds:.1f} s")
-    say(f"{result.bits_per_byte:.3f} bits per byte on text it has not seen (8 = no idea); now try: minilm generate {out}")
+    say(
+        f"{result.bits_per_byte:.3f} bits per byte on text it has not seen (8 = no idea); now try: minilm generate {out}"
+    )
     return 0

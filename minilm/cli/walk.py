@@ -15,7 +15,6 @@ from minilm.models.config import SpeedrunConfig
 from minilm.training.config import TrainConfig
 
 PROMPT = "My lord, "
-HELD_OUT = 0.02  # last part of the training text that neither model learns from: it decides how to mix them
 LOOK_EVERY = 20.0  # seconds of training between two samples
 LOOK_BYTES = 40_000  # validation text scored at each look
 
@@ -64,16 +63,9 @@ class Walk:
 
     def write(self, model: Any, n_tokens: int = 24) -> str:
         """What a model writes after the prompt, at temperature 0.8, always with the same random numbers."""
-        import torch
+        from minilm.cli.writing import stream_text
 
-        from minilm.decoding.config import SampleConfig
-        from minilm.decoding.generate import generate
-        from minilm.decoding.sampling import Sampler
-
-        sampler = Sampler(SampleConfig(temperature=0.8), torch.Generator().manual_seed(self.options.seed))
-        prompt = [self.tokenizer.end_of_text, *self.tokenizer.encode(self.options.prompt)]
-        stop = frozenset([self.tokenizer.end_of_text])
-        return self.tokenizer.decode(generate(model, prompt, sampler, n_tokens, stop_tokens=stop, overflow="slide"))
+        return "".join(stream_text(model, self.tokenizer, self.options.prompt, n_tokens, seed=self.options.seed))
 
     def text(self) -> None:
         """The corpus, cut into tokens; both sides of the split."""
@@ -123,56 +115,39 @@ class Walk:
 
         def look(step: int, model: Any, record: dict[str, Any]) -> None:
             nonlocal looked
-            if record["seconds"] < looked + LOOK_EVERY or record["seconds"] >= 60 * self.config.minutes:
+            if record["seconds"] < looked + LOOK_EVERY or record["seconds"] >= 60 * self.options.minutes:
                 return
             looked = record["seconds"]
             bits = evaluate(model, self.prepared.validation, self.tokenizer, max_bytes=LOOK_BYTES).bits_per_byte
-            self.say(f"{looked:4.0f} s  {distance(bits, self.bar)}\n        {one_line(self.options.prompt + self.write(model))}")
+            self.say(
+                f"{looked:4.0f} s  {distance(bits, self.bar)}\n        {one_line(self.options.prompt + self.write(model))}"
+            )
 
-        ids = self.prepared.train.ids
-        seen = dataclasses.replace(self.prepared.train, ids=ids[: self.held_out_begins()])
         history = run_training(
-            model, dataclasses.replace(self.prepared, train=seen), self.config, self.out / "gpt",
+            model, self.prepared, self.config, self.out / "gpt",
             about={"data": self.options.data, "device": "auto"}, on_step=look, say=self.say,
             progress=not self.options.json, eval_bytes=LOOK_BYTES,
         )  # fmt: skip
         self.models["GPT"] = model
         self.say("measuring the GPT on the whole text kept aside ...")
         seconds = history[-1]["seconds"]
-        self.rungs.append(
-            model_rung("GPT", model, self.prepared.validation, self.tokenizer, seconds, write=self.write)
-        )
-
-    def held_out_begins(self) -> int:
-        """The place in the training ids behind which the text is kept for the mixture's weight."""
-        return int((1.0 - HELD_OUT) * self.prepared.train.n_tokens)
+        self.rungs.append(model_rung("GPT", model, self.prepared.validation, self.tokenizer, seconds, write=self.write))
 
     def mix(self) -> None:
-        """GPT and n-gram together: the weight is fitted on training text that neither has seen."""
-        import numpy as np
-
-        from minilm.classical.ngram import NgramLM
-        from minilm.evaluation.evaluate import token_log_probs
+        """GPT and n-gram together."""
         from minilm.evaluation.ladder import model_rung
-        from minilm.models.mixture import Mixture, fit_mixture_weight
+        from minilm.evaluation.mix import mix
         from minilm.training.checkpoint import save_checkpoint
 
-        end, train = self.tokenizer.end_of_text, self.prepared.train
-        cut = self.held_out_begins()
-        held_out = np.concatenate([[end], np.asarray(train.ids[cut:], dtype=np.int64)])
-        started = time.perf_counter()
-        blind = NgramLM(self.ngram_config).fit(train.ids[:cut], end)  # the final n-gram has seen the held-out text
-        scored = held_out != end
-        scores = (token_log_probs(self.models["GPT"], held_out, end), blind.token_log_probs(held_out))
-        weight = fit_mixture_weight(*(score[scored] for score in scores))
-        mixture = Mixture(self.models["GPT"], self.models["n-gram"], weight)
+        started, prepared, tokenizer = time.perf_counter(), self.prepared, self.tokenizer
+        gpt, ngram = self.models["GPT"], self.models["n-gram"]
+        mixture = mix(gpt, ngram, prepared.learned, prepared.held_out, tokenizer.end_of_text)
         self.models["GPT + n-gram"] = mixture
         seconds = self.rungs[-1].train_seconds + self.rungs[-2].train_seconds + time.perf_counter() - started
-        self.rungs.append(
-            model_rung("GPT + n-gram", mixture, self.prepared.validation, self.tokenizer, seconds, write=self.write)
-        )
+        name = "GPT + n-gram"
+        self.rungs.append(model_rung(name, mixture, prepared.validation, tokenizer, seconds, write=self.write))
         bits = self.rungs[-1].bits_per_byte
-        save_checkpoint(self.out / "mixture", mixture, self.tokenizer, validation=bits, state={"data": self.options.data})
+        save_checkpoint(self.out / "mixture", mixture, tokenizer, validation=bits, state={"data": self.options.data})
 
     def ladder(self) -> str:
         """The rungs so far as a table."""
@@ -222,16 +197,25 @@ def verdict(bits: dict[str, float], bar: float) -> str:
     """Who won and by how much, in words; honest whoever it was."""
     gpt, lines = bits["GPT"], []
     if gpt < bar:
-        lines.append(f"The GPT needs {gpt:.3f} bits per byte, the n-gram {bar:.3f}: it beats the n-gram by {1 - gpt / bar:.1%}.")
+        lines.append(
+            f"The GPT needs {gpt:.3f} bits per byte, the n-gram {bar:.3f}: it beats the n-gram by {1 - gpt / bar:.1%}."
+        )
     else:
         lines.append(
-            f"The n-gram wins: {bar:.3f} bits per byte against the GPT's {gpt:.3f}. Longer training (--minutes 10) turns this around."
+            f"The n-gram wins: {bar:.3f} bits per byte against the GPT's {gpt:.3f}. "
+            "Longer training (--minutes 10) turns this around."
         )
     if "GPT + n-gram" in bits:
         both = bits["GPT + n-gram"]
-        better = f"{1 - both / min(gpt, bar):.1%} less than the better of the two" if both < min(gpt, bar) else "no less than the better"
+        better = (
+            f"{1 - both / min(gpt, bar):.1%} less than the better of the two"
+            if both < min(gpt, bar)
+            else "no less than the better"
+        )
         lines.append(f"Asked together they need {both:.3f}, {better}: they err on different tokens.")
-    lines.append("(Bits per byte: how many yes-or-no questions each letter still costs. 8 = no idea, 0 = knows the text by heart.)")
+    lines.append(
+        "(Bits per byte: how many yes-or-no questions each letter still costs. 8 = no idea, 0 = knows the text by heart.)"
+    )
     return "\n".join(lines)
 
 

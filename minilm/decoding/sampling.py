@@ -52,9 +52,7 @@ def draw(probabilities: Tensor, uniforms: Tensor) -> Tensor:
     probabilities 0.2, 0.5, 0.3 and uniform 0.69 it is 1. A token of probability 0 has no piece and is never drawn.
     """
     ends = probabilities.cumsum(-1)  # (B, V)
-    total = ends[:, -1:]
-    points = uniforms[:, None] * total  # the sum may miss 1 by rounding
-    points = torch.minimum(points, torch.nextafter(total, torch.zeros_like(total)))
+    points = uniforms[:, None] * ends[:, -1:]  # the last end may miss 1 by rounding
     return torch.searchsorted(ends, points, right=True)[:, 0]
 
 

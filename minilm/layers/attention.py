@@ -7,7 +7,6 @@ Shapes: q (B, H, T, K), k and v (B, G, S, K), where G divides H: with G < H seve
 import math
 from collections.abc import Callable
 
-import torch
 from torch import Tensor, nn
 
 from minilm.layers.basic import Linear, softmax

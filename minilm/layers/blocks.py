@@ -17,7 +17,12 @@ class MLP(nn.Module):
     """(..., D) -> (..., D): widen to F, bend by the activation, narrow again."""
 
     def __init__(
-        self, d_model: int, d_ff: int, activation: Callable[[Tensor], Tensor], bias: bool = True, output_std: float = 0.02
+        self,
+        d_model: int,
+        d_ff: int,
+        activation: Callable[[Tensor], Tensor],
+        bias: bool = True,
+        output_std: float = 0.02,
     ) -> None:
         super().__init__()
         self.up = Linear(d_model, d_ff, bias)
@@ -45,7 +50,12 @@ class TransformerBlock(nn.Module):
     """(B, T, D) -> (B, T, D), made of the parts it is given: an attention, an MLP, a norm for each."""
 
     def __init__(
-        self, attention: MultiHeadAttention, mlp: nn.Module, attention_norm: nn.Module, mlp_norm: nn.Module, dropout: nn.Module
+        self,
+        attention: MultiHeadAttention,
+        mlp: nn.Module,
+        attention_norm: nn.Module,
+        mlp_norm: nn.Module,
+        dropout: nn.Module,
     ) -> None:
         super().__init__()
         self.attention_norm, self.attention = attention_norm, attention

@@ -11,7 +11,9 @@ from torch import Tensor
 class KVCache:
     """Keys and values of every layer, (B, G, max_length, K) each, and the length of every row (B,)."""
 
-    def __init__(self, n_layers: int, shape: tuple[int, int, int, int], dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self, n_layers: int, shape: tuple[int, int, int, int], dtype: torch.dtype, device: torch.device
+    ) -> None:
         self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(n_layers)]
         self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(n_layers)]
         self.lengths = torch.zeros(shape[0], dtype=torch.long)  # kept on the CPU: reading it never waits for a GPU
@@ -20,7 +22,9 @@ class KVCache:
     def positions(self, n_new: int) -> Tensor:
         """The positions (B, T) of the next n_new tokens of each row."""
         if int(self.lengths.max()) + n_new > self.max_length:
-            raise ValueError(f"the cache holds {self.max_length} tokens: {int(self.lengths.max())} + {n_new} do not fit")
+            raise ValueError(
+                f"the cache holds {self.max_length} tokens: {int(self.lengths.max())} + {n_new} do not fit"
+            )
         return self.lengths[:, None] + torch.arange(n_new)
 
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,12 +1,9 @@
 """What a model looks like, as data: frozen dataclasses from which checkpoints, TOML files and flags are made. No torch."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-
-def option(default: Any, help: str) -> Any:
-    """A dataclass field with the sentence that `--help` prints for it."""
-    return field(default=default, metadata={"help": help})
+from minilm.runtime import option
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,9 @@ class GPTConfig:
         if self.n_heads % self.kv_heads:
             raise ValueError(f"n_heads {self.n_heads} must be a multiple of n_kv_heads {self.n_kv_heads}")
         if self.rope_theta is not None and (self.d_head % 2 or not self.rope_theta > 0):
-            raise ValueError(f"rotary positions need an even head size and theta > 0, got {self.d_head}, {self.rope_theta}")
+            raise ValueError(
+                f"rotary positions need an even head size and theta > 0, got {self.d_head}, {self.rope_theta}"
+            )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}: it must be at least 0 and below 1")
         for name, choices in (("norm", ("layer", "rms")), ("mlp", ("gelu", "gelu_tanh", "swiglu"))):
@@ -67,7 +66,9 @@ def llama_config(**changes: Any) -> GPTConfig:
     The MLP has three matrices instead of two, so its width is 8/3 of d_model: the same number of parameters.
     """
     d_ff = -(-changes.get("d_model", 128) * 8 // 3 // 8) * 8
-    preset: dict[str, Any] = dict(norm="rms", mlp="swiglu", rope_theta=10000.0, tie_embeddings=False, bias=False, d_ff=d_ff)
+    preset: dict[str, Any] = dict(
+        norm="rms", mlp="swiglu", rope_theta=10000.0, tie_embeddings=False, bias=False, d_ff=d_ff
+    )
     return GPTConfig(**(preset | {name: value for name, value in changes.items() if value is not None}))
 
 

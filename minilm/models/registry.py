@@ -20,9 +20,7 @@ def look_up(path: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def build_model(
-    kind: str, config: Mapping[str, Any], arrays: Mapping[str, Any] | None = None, **parts: Any
-) -> Any:
+def build_model(kind: str, config: Mapping[str, Any], arrays: Mapping[str, Any] | None = None, **parts: Any) -> Any:
     """A model of this kind: fresh, or with the given arrays as weights. `config` holds the fields of its config.
 
     `parts` are handed on, for example attention=... for the kinds that take one.

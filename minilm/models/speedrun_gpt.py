@@ -25,7 +25,9 @@ from minilm.models.gpt import load_arrays
 class SpeedrunCache(KVCache):
     """A KVCache that also keeps the token ids (B, max_length): the token shift looks back at them."""
 
-    def __init__(self, n_layers: int, shape: tuple[int, int, int, int], dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self, n_layers: int, shape: tuple[int, int, int, int], dtype: torch.dtype, device: torch.device
+    ) -> None:
         super().__init__(n_layers, shape, dtype, device)
         self.ids = torch.zeros(shape[0], shape[2], dtype=torch.long, device=device)
 
@@ -69,7 +71,9 @@ class SpeedrunGPT(nn.Module):
     def __init__(self, config: SpeedrunConfig, attention: AttentionFunction = scaled_dot_product_attention) -> None:
         super().__init__()
         self.config = config
-        tables = [Embedding(config.vocab_size, config.d_model, std=0.0 if i else 1.0) for i in range(config.n_shift + 1)]
+        tables = [
+            Embedding(config.vocab_size, config.d_model, std=0.0 if i else 1.0) for i in range(config.n_shift + 1)
+        ]
         self.embeddings = nn.ModuleList(tables)  # table i reads the token i places back
         self.blocks = nn.ModuleList(SpeedrunBlock(config, attention) for _ in range(config.n_layers))
         self.lm_head = Linear(config.d_model, config.vocab_size, bias=False, std=0.0)

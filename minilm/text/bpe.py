@@ -18,7 +18,7 @@ from minilm.text.tokenizer import END_OF_TEXT, Tokenizer, utf8
 # How GPT-2 cuts a text (Radford et al. 2019): English contractions, then words, numbers and signs with the blank before them.
 GPT2_PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
 
-# A piece is all blanks or has none but the first. In long ones the engine's time grows with the square of the length, ours does not.
+# A piece is all blanks or has none but the first. In long ones the engine's time grows with the square of the length.
 LONG_PIECE = regex.compile(r"\S{400}|\s{400}")
 CACHE_SIZE = 50_000  # pieces whose ids are remembered
 
@@ -34,7 +34,9 @@ class BPETokenizer(Tokenizer):
         pieces = [bytes([byte]) for byte in range(256)]
         for left, right in merges:
             if not (0 <= left < len(pieces) and 0 <= right < len(pieces)):
-                raise ValueError(f"merge ({left}, {right}) uses a token that does not exist yet: there are {len(pieces)}")
+                raise ValueError(
+                    f"merge ({left}, {right}) uses a token that does not exist yet: there are {len(pieces)}"
+                )
             pieces.append(pieces[left] + pieces[right])
         self.ranks = {piece: i for i, piece in enumerate(pieces)}
         if len(self.ranks) != len(pieces):
@@ -58,7 +60,9 @@ class BPETokenizer(Tokenizer):
         """Learn vocab_size - 256 - len(specials) merges from documents (fewer if the text holds no more pairs)."""
         n_merges = vocab_size - 256 - len(specials)
         if n_merges < 0:
-            raise ValueError(f"vocab_size is {vocab_size}: it must be at least {256 + len(specials)} (bytes and special tokens)")
+            raise ValueError(
+                f"vocab_size is {vocab_size}: it must be at least {256 + len(specials)} (bytes and special tokens)"
+            )
         return cls(train_bpe(documents, n_merges, pattern), specials, pattern)
 
     def encode(self, text: str) -> list[int]:
@@ -88,7 +92,9 @@ class BPETokenizer(Tokenizer):
         parts: list[bytes] = [piece[i : i + 1] for i in range(len(piece))]
         after = list(range(1, len(parts) + 1))
         before = list(range(-1, len(parts) - 1))
-        heap: list[tuple[int, int, int]] = []  # (token that the merge makes, place of the left part, length of the token)
+        heap: list[
+            tuple[int, int, int]
+        ] = []  # (token that the merge makes, place of the left part, length of the token)
 
         def offer(left: int, right: int) -> None:
             if left >= 0 and right < len(parts):

@@ -8,6 +8,7 @@ dropped when they surface. Sennrich et al. 2016, "Neural machine translation of 
 import heapq
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from itertools import pairwise
 
 import regex
 
@@ -30,7 +31,7 @@ def train_bpe(documents: Iterable[str], n_merges: int, pattern: str) -> list[Pai
     counts: Counter[Pair] = Counter()
     holders: defaultdict[Pair, set[int]] = defaultdict(set)  # the words in which a pair stands, or has stood
     for index, word in enumerate(words):
-        for pair in zip(word, word[1:], strict=False):
+        for pair in pairwise(word):
             counts[pair] += frequency[index]
             holders[pair].add(index)
     heap = [(-count, pair) for pair, count in counts.items()]
@@ -55,9 +56,9 @@ def train_bpe(documents: Iterable[str], n_merges: int, pattern: str) -> list[Pai
             new = words[index] = merge_pair(old, pair, token)
             if len(new) == len(old):
                 continue
-            for neighbours in zip(old, old[1:], strict=False):
+            for neighbours in pairwise(old):
                 changed[neighbours] -= frequency[index]
-            for neighbours in zip(new, new[1:], strict=False):
+            for neighbours in pairwise(new):
                 changed[neighbours] += frequency[index]
                 holders[neighbours].add(index)
         for neighbours, change in changed.items():

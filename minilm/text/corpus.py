@@ -14,6 +14,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ from minilm.text.documents import (
 from minilm.text.fetch import Progress, fetch_shakespeare
 from minilm.text.stories import stories
 
-N_STORIES, MAX_STORIES = 20_000, 10_000_000
+N_STORIES, REMEMBERED_STORIES, MAX_STORIES = 20_000, 50_000, 10_000_000
 MIN_CORPUS_BYTES = 200
 MIN_DOCUMENTS = 20  # fewer are not split by document
 LONG_WORK_BYTES = 20_000
@@ -40,7 +41,7 @@ LONG_WORK_BYTES = 20_000
 
 @dataclass(frozen=True)
 class Corpus:
-    """Two sides, each an iterable of documents (`str`) that can be read again and again and is never held in memory."""
+    """Two sides, each an iterable of documents (`str`) that can be read again and again; a file is not held in memory."""
 
     name: str
     train: Iterable[str]
@@ -52,8 +53,9 @@ def load_corpus(
 ) -> Corpus:
     """A named corpus, a file, a folder or a glob -> its training and validation documents.
 
-    The seed picks the split and the stories. Named corpora are kept under `home/data`; `progress` is called with a line
-    before a download. Raises CorpusError, a ValueError, with one line that says what is wrong and what to do.
+    The seed picks the split and the stories, so a model is trained and evaluated with the same one. Named corpora are
+    kept under `home/data`; `progress` is called with a line before a download. Raises CorpusError, a ValueError, with
+    one line that says what is wrong and what to do.
     """
     name = str(name_or_path)
     sources: list[Source]
@@ -78,13 +80,20 @@ def load_corpus(
 
 @dataclass(frozen=True)
 class StoryDocuments:
-    """`n` stories of the story world, told anew at each reading."""
+    """`n` stories of the story world: remembered up to 50,000 (40 MB), else told anew at each reading."""
 
     n: int
     seed: int
 
     def documents(self) -> Iterator[Document]:
-        return map(text_document, stories(self.n, self.seed))
+        tell = remembered_stories if self.n <= REMEMBERED_STORIES else stories
+        return map(text_document, tell(self.n, self.seed))
+
+
+@lru_cache(maxsize=1)
+def remembered_stories(n: int, seed: int) -> tuple[str, ...]:
+    """Told once, in seconds; a corpus is read several times, by the tokenizer, the encoder and the evaluation."""
+    return tuple(stories(n, seed))
 
 
 def stories_wanted(name: str) -> int:

@@ -21,7 +21,7 @@ import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import lru_cache
+from functools import cache
 from operator import attrgetter
 from typing import Any, NamedTuple, Protocol
 
@@ -100,7 +100,7 @@ class Draft(NamedTuple):
     nats: float
 
 
-@lru_cache(maxsize=None)
+@cache
 def _pieces(template: str, capital: bool = False) -> tuple[Piece, ...]:
     """Cut a template into text and slots, last piece first: "So {hero.he} ran." -> (" ran.", Slot(hero, he), "So ")."""
     pieces: list[Piece] = []

@@ -100,7 +100,7 @@ class Folk(Named):
 def rows(table: str) -> list[list[str]]:
     """The lines of a table, each cut at its bars; a line that ends in a bar goes on in the next.
 
-    >>> rows("fox | runs\\nowl | flies |\\n by night")
+    >>> rows("fox | runs \\n owl | flies | \\n by night")
     [['fox', 'runs'], ['owl', 'flies', 'by night']]
     """
     lines = re.sub(r"\|\s*\n", "|", table.strip()).splitlines()

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +44,9 @@ def encode_document(document: str, tokenizer: Tokenizer) -> np.ndarray:
     """<|endoftext|> and the ids of one document. ValueError if the ids do not stand for exactly its bytes."""
     ids = tokenizer.encode(document)
     if tokenizer.decode_bytes(ids) != utf8(document):
-        raise ValueError(f"the {tokenizer.kind} tokenizer does not give back the text it was given: its bits per byte would lie")
+        raise ValueError(
+            f"the {tokenizer.kind} tokenizer does not give back the text it was given: its bits per byte would lie"
+        )
     return np.array([tokenizer.end_of_text, *ids], dtype=id_type(tokenizer.vocab_size))
 
 
@@ -57,7 +60,13 @@ def encode_corpus(documents: Iterable[str], tokenizer: Tokenizer, path: str | Pa
         ids = np.concatenate(parts) if parts else np.empty(0, id_type(tokenizer.vocab_size))
         return TokenFile(ids, len(parts), n_bytes, tokenizer.vocab_size, tokenizer.fingerprint)
     temporary = Path(f"{path}.{os.getpid()}.tmp")
-    header = {"magic": MAGIC, "n_tokens": 0, "n_documents": 0, "n_bytes": 0, "vocab_size": tokenizer.vocab_size}
+    header: dict[str, Any] = {
+        "magic": MAGIC,
+        "n_tokens": 0,
+        "n_documents": 0,
+        "n_bytes": 0,
+        "vocab_size": tokenizer.vocab_size,
+    }
     try:
         with open(temporary, "wb") as file:
             file.write(b" " * HEADER)
@@ -68,7 +77,9 @@ def encode_corpus(documents: Iterable[str], tokenizer: Tokenizer, path: str | Pa
                 header["n_documents"] += 1
                 header["n_bytes"] += len(utf8(document))
             file.seek(0)
-            line = json.dumps({**header, "dtype": id_type(tokenizer.vocab_size).str, "fingerprint": tokenizer.fingerprint})
+            line = json.dumps(
+                {**header, "dtype": id_type(tokenizer.vocab_size).str, "fingerprint": tokenizer.fingerprint}
+            )
             file.write(line.encode().ljust(HEADER - 1) + b"\n")
         os.replace(temporary, path)
     finally:
@@ -90,7 +101,9 @@ def open_token_file(path: str | Path, tokenizer: Tokenizer | None = None) -> Tok
         raise ValueError(f"{path} is not a token file of this version: encode the corpus again") from None
     expected = HEADER + n_tokens * dtype.itemsize
     if os.path.getsize(path) != expected:
-        raise ValueError(f"{path} has {os.path.getsize(path)} bytes, its header says {expected}: encode the corpus again")
+        raise ValueError(
+            f"{path} has {os.path.getsize(path)} bytes, its header says {expected}: encode the corpus again"
+        )
     if tokenizer is not None and fingerprint != tokenizer.fingerprint:
         raise ValueError(f"{path} was made with another tokenizer: encode the corpus again")
     ids = np.memmap(path, dtype, "r", HEADER, (n_tokens,)) if n_tokens else np.empty(0, dtype)

@@ -83,7 +83,9 @@ def utf8(text: str) -> bytes:
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise ValueError(f"the text holds a lone surrogate at character {error.start}: it cannot be written as UTF-8") from None
+        raise ValueError(
+            f"the text holds a lone surrogate at character {error.start}: it cannot be written as UTF-8"
+        ) from None
 
 
 class ByteTokenizer(Tokenizer):

@@ -4,13 +4,9 @@ No torch, so that `--help` is quick.
 """
 
 import math
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, fields
 
-
-def option(default: Any, help: str, low: float = -math.inf, high: float = math.inf, choices: tuple = ()) -> Any:
-    """A dataclass field with the sentence that `--help` prints and what it may be: low to high, or one of `choices`."""
-    return field(default=default, metadata={"help": help, "low": low, "high": high, "choices": choices})
+from minilm.runtime import option
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from minilm.text.bpe import BPETokenizer
 from minilm.text.corpus import Corpus, sample_evenly
 from minilm.text.token_file import TokenFile, encode_corpus
 from minilm.text.tokenizer import ByteTokenizer, CharTokenizer, Tokenizer
 
 BPE_BYTES = 50_000_000  # a larger text teaches the merges nothing new
+HELD_OUT = 0.02  # last part of the training ids, from which no gradient is taken: it decides how models are mixed
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,17 @@ class Prepared:
     tokenizer: Tokenizer
     train: TokenFile
     validation: TokenFile
+
+    @property
+    def learned(self) -> np.ndarray:
+        """The training ids that a neural model learns from: all but the last HELD_OUT."""
+        return self.train.ids[: len(self.train.ids) - int(HELD_OUT * len(self.train.ids))]
+
+    @property
+    def held_out(self) -> np.ndarray:
+        """The other training ids, as a document of their own."""
+        rest = self.train.ids[len(self.learned) :]
+        return np.concatenate([[self.tokenizer.end_of_text], rest.astype(np.int64)])
 
 
 def train_tokenizer(kind: str, corpus: Corpus, vocab_size: int) -> Tokenizer:

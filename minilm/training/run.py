@@ -23,7 +23,7 @@ from minilm.training.prepare import Prepared
 
 
 def run_training(
-    model: nn.Module,
+    model: Any,
     prepared: Prepared,
     config: TrainConfig,
     run: Path,
@@ -40,10 +40,12 @@ def run_training(
     `about` is stored in each checkpoint beside the plan (say, the name of the corpus). A resumed run passes the checkpoint
     whose model this is. During training at most eval_bytes of the validation text are scored, in bits per byte.
     """
-    batches = Batches(prepared.train.ids, config.batch_size, model.config.context_length, config.seed)
+    batches = Batches(prepared.learned, config.batch_size, model.config.context_length, config.seed)
     if resume is None and config.minutes is not None:
         config = plan(model, batches, config, config.minutes)
-        say(f"plan: {config.steps:,} steps in {config.minutes:g} minutes, {config.threads} thread(s), measured on this machine")
+        say(
+            f"plan: {config.steps:,} steps in {config.minutes:g} minutes, {config.threads} thread(s), measured on this machine"
+        )
     optimizer = build_optimizer(model, config)
     step, seconds = 0, 0.0
     if resume is not None:
@@ -84,7 +86,9 @@ def run_training(
     if history:
         if saved != history[-1]["step"]:
             save(history[-1]["step"], model, history[-1])
-        losses = [{name: value for name, value in record.items() if name != "validation"} for record in earlier + history]
+        losses = [
+            {name: value for name, value in record.items() if name != "validation"} for record in earlier + history
+        ]
         plot_loss(losses, run / "loss.png")
     return history
 

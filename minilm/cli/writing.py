@@ -1,0 +1,34 @@
+"""Text from a model, as the verbs need it: the prompt becomes ids, the ids that come out become text."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from minilm.decoding.config import SampleConfig
+from minilm.decoding.generate import generate
+from minilm.decoding.sampling import Sampler
+from minilm.text.tokenizer import StreamDecoder, Tokenizer
+
+
+def stream_text(
+    model: Any,
+    tokenizer: Tokenizer,
+    prompt: str,
+    max_new_tokens: int,
+    *,
+    config: SampleConfig | None = None,
+    seed: int = 0,
+    **how: Any,
+) -> Iterator[str]:
+    """What the model adds to the prompt, in pieces, as it comes. It ends with the document, if the model ends it.
+
+    `how` goes to `generate`: use_cache, overflow (here "slide" unless said otherwise).
+    """
+    sampler = Sampler(config or SampleConfig(), torch.Generator().manual_seed(seed))
+    ids = [tokenizer.end_of_text, *tokenizer.encode(prompt)]  # each document begins at <|endoftext|>
+    how = {"overflow": "slide", "stop_tokens": frozenset([tokenizer.end_of_text])} | how
+    decoder = StreamDecoder(tokenizer)
+    for token in generate(model, ids, sampler, max_new_tokens, **how):
+        yield decoder.feed(token)
+    yield decoder.flush()
