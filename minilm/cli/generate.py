@@ -44,7 +44,8 @@ def run(arguments: list[str]) -> int:
     checkpoint = load_checkpoint(options.checkpoint)
     if isinstance(checkpoint.model, torch.nn.Module):
         checkpoint.model.to(device)
-    started, pieces = time.perf_counter(), []
+    pieces: list[str] = []
+    started = time.perf_counter()
     stream = stream_text(
         checkpoint.model, checkpoint.tokenizer, options.prompt, options.max_new_tokens,
         config=config, seed=options.seed, use_cache=not options.no_cache, overflow=options.overflow,

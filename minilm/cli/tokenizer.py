@@ -23,7 +23,7 @@ def run(arguments: list[str]) -> int:
     parser.option("--out", metavar="FILE", help="write the trained tokenizer here")
     parser.option("--load", metavar="FILE", help="use this tokenizer instead of training one")
     parser.option("--text", metavar="TEXT", help="cut this text into tokens")
-    parser.option("--seed", type=int, default=0, rare=True, help="seed of generated corpora (default: 0)")
+    parser.option("--seed", type=int, default=0, rare=True, help="accepted everywhere; training draws nothing")
     parser.option("--json", action="store_true", help="one JSON object")
     options = parser.read(arguments)
     if (options.data is None) == (options.load is None):
@@ -37,7 +37,7 @@ def run(arguments: list[str]) -> int:
     if options.load:
         tokenizer = load_tokenizer(options.load)
     else:
-        tokenizer = train_tokenizer(options.kind, load_corpus(options.data, seed=options.seed), options.vocab_size)
+        tokenizer = train_tokenizer(options.kind, load_corpus(options.data), options.vocab_size)
     seconds = time.perf_counter() - started
     if options.out:
         tokenizer.save(options.out)

@@ -82,7 +82,7 @@ def run(arguments: list[str]) -> int:
 
     name = Path(str(chosen["data"])).stem.replace("*", "all") or "text"
     out = fresh_directory(chosen.get("out") or str(minilm_home() / "checkpoints" / f"{name}-{kind}"))
-    corpus = load_corpus(chosen["data"], seed=train_config.seed, progress=say)
+    corpus = load_corpus(chosen["data"], progress=say)
     how = chosen.get("tokenizer", "bpe")
     if how in ("bpe", "char", "byte"):
         tokenizer = train_tokenizer(how, corpus, chosen.get("vocab_size", 1024))

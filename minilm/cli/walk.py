@@ -72,7 +72,7 @@ class Walk:
         from minilm.text.corpus import load_corpus
         from minilm.training.prepare import prepare, train_tokenizer
 
-        corpus = load_corpus(self.options.data, seed=self.options.seed, progress=self.say)
+        corpus = load_corpus(self.options.data, progress=self.say)
         self.tokenizer = train_tokenizer("bpe", corpus, 1024)
         self.prepared = prepare(corpus, self.tokenizer, self.out / "gpt")
         train, validation = self.prepared.train, self.prepared.validation

@@ -27,16 +27,16 @@ gift_trouble:
     {Hero} wanted to begin at once, but {obstacle}.
 
 ask:
-    So {hero} went to {helper}, {helper.about}, and asked for help. |
-    Then {hero} thought of {helper}, {helper.about}. "Please, will you help me?" {hero.he} asked. |
-    Not far away lived {helper}, {helper.about}. {Hero} knocked and told the whole story. |
-    "I cannot do this by myself," thought {hero}, and went to see {helper}, {helper.about}.
+    So {hero.he} went to {helper}, {helper.about}, and asked for help. |
+    Then {hero.he} thought of {helper}, {helper.about}. "Please, will you help me?" {hero.he} asked. |
+    Not far away lived {helper}, {helper.about}. {Hero} went there and told the whole story. |
+    "I cannot do this by myself," {hero.he} thought, and went to see {helper}, {helper.about}.
 
 agree:
     "Of course I will help," said {helper}, and {helper.remedy}. |
-    {Helper} listened, nodded, and {helper.remedy}. |
-    "I am glad that you came to me," said {helper}. {Helper} {helper.remedy}. |
-    {Helper} did not have to be asked twice and {helper.remedy}.
+    {Helper} listened and nodded. Then {helper.he} {helper.remedy}. |
+    "I am glad that you came to me," said {helper}. {Helper.he} {helper.remedy}. |
+    {Helper} did not have to be asked twice. {Helper.he} {helper.remedy}.
 
 refuse:
     "I am sorry," said {helper}, "but I have no time today." |
@@ -56,13 +56,13 @@ gift_done:
 
 gift_joy:
     When {loved} saw {wish.thing}, {loved.he} {reason.joy}. |
-    {Loved} looked at {wish.thing}, looked at {hero}, and {reason.joy}. |
+    {Loved} looked from {wish.thing} to {hero} and back again. Then {loved.he} {reason.joy}. |
     {Hero} could hardly wait to give {wish.thing} to {loved}, who {reason.joy}.
 
 gift_sad:
     So {wish.thing} was never finished, and there was nothing to give. |
     So {loved} got no present that day, only a few kind words. |
-    In the evening {hero} stood before {loved} with nothing to give.
+    In the evening {hero.he} stood before {loved} with nothing to give.
 
 glad:
     {Hero} was so {feeling} that {hero.he} turned a somersault. |
@@ -103,8 +103,8 @@ treasured:
     In {hero.his} bag {hero.he} always carried {treasure.a}, which {loved} had given to {hero.him} {occasion}.
 
 lost:
-    {Time}, while {hero} was {obstacle}, the {treasure} fell out of {hero.his} bag, and {hero.he} did not notice.
-    Later it was gone. {Hero} looked {obstacle.what}, but in vain. |
+    {Time}, while {hero} was {obstacle}, the {treasure} fell out of {hero.his} bag, and only later
+    did {hero.he} see that it was gone. {Hero.he} looked {obstacle.what}, but in vain. |
     {Time}, {hero} was {obstacle}. Suddenly {hero.he} saw that the {treasure} was gone! {Hero.he} looked
     {obstacle.what} and did not find it. |
     {Time}, {hero} was {obstacle}. There was a hole in {hero.his} bag, and when {hero.he} wanted to look at the
@@ -129,7 +129,7 @@ little_one:
 errand:
     {Time}, {hero} wanted to {wish} {loved}, who {reason}. |
     {Loved} lived an hour away and {reason}. So, {time}, {hero} set out to {wish} {loved.him}. |
-    "{Loved} {reason}," thought {hero} {time}. "I will {wish} {loved.him}."
+    {Hero} had been thinking of {loved}, who {reason}. {Time}, {hero.he} set out to {wish} {loved.him}.
 
 fear:
     But {obstacle}, and {hero} was afraid of {obstacle.what}. |
@@ -139,11 +139,11 @@ fear:
 brave:
     {obstacle.found} |
     And what happened? {obstacle.found} |
-    How strange! {obstacle.found}
+    It was not half as bad as {hero} had feared. {obstacle.found}
 
 delivered:
     {Hero} ran the rest of the way. When {loved} saw {wish.thing}, {loved.he} {reason.joy}. |
-    Soon {hero} knocked at the right door. {Loved} took {wish.thing} and {reason.joy}. |
+    Soon {hero} was there and put {wish.thing} on the table. {Loved} {reason.joy}. |
     "All this way, just for me?" said {loved}, and {reason.joy}.
 
 not_delivered:
@@ -191,7 +191,7 @@ peace:
 
 no_peace:
     One small word would have been enough. |
-    And {friend}, on the other side of the street, felt just the same. |
+    And {friend}, alone at home, felt just the same. |
     It is lonely to be right. |
     What is the use of winning, if there is nobody to play with?
 
@@ -233,7 +233,7 @@ in_time:
 alone_on:
     But the road stayed empty, and it took {hero} until evening to get there. |
     Nobody came. Slowly, very slowly, {hero} went on alone. |
-    In the end {hero} had to wait for hours before it was possible to go on.
+    In the end {hero} had to wait for hours before {hero.he} could walk on.
 
 consoled:
     By then, {wish.failure}. But there sat {helper}, with supper for two and a story to tell, and they talked until the
@@ -259,7 +259,7 @@ too_hasty:
 
 promise:
     {Time}, {loved} had to go to town. "Will you {wish} while I am away?" {loved.he} asked. "I promise," said {hero}. |
-    {Time}, {hero} promised {loved} to {wish} until the evening. |
+    {Time}, {hero} promised {loved} to {wish}. It was not a hard thing to do. |
     {Loved} was going away {time}, and somebody had to {wish}. "You can count on me," said {hero}.
 
 temptation:
@@ -279,7 +279,7 @@ praise:
 
 after_duty:
     The next day there was time enough to {obstacle}. |
-    Then they all had supper together, and it had never tasted so good. |
+    Then they had supper together, and it had never tasted so good. |
     It is a fine thing to be trusted.
 
 forget:

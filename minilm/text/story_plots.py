@@ -93,8 +93,8 @@ PLOTS = (
         "{opening}\n{both_want} {attempt} {quarrel}\n{ending.text}",
         TOYS,
         (
-            Ending("hero gives in", "happy", 3, "{hero_sorry} {wish.success}. {glad} {peace}"),
-            Ending("friend gives in", "happy", 3, "{friend_sorry} {wish.success}. {glad} {peace}"),
+            Ending("hero gives in", "happy", 3, "{hero_sorry} {obstacle.found} {glad} {peace}"),
+            Ending("friend gives in", "happy", 3, "{friend_sorry} {obstacle.found} {glad} {peace}"),
             Ending("no one gives in", "sad", 3, "{no_one_sorry} {wish.failure}. {gloomy} {no_peace}"),
         ),
     ),

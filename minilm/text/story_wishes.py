@@ -45,7 +45,7 @@ PEOPLE = Folk(
         in a narrow street near the market | in a white cottage next to a mill
     """),
     _helpers("""
-        [high] the lamplighter | he | who owned the longest ladder for miles | fetched it and brought {obstacle.what} down
+        [high] the lamplighter | he | who owned the longest ladder for miles | set up the ladder and brought {obstacle.what} down
         [high] the chimney sweep | she | who climbed like a cat | went up, quick and sure, and brought {obstacle.what} down
         [high] the tall postman | he | who could look over every wall | simply reached up and took {obstacle.what} down
         [heavy] the blacksmith | he | who could bend iron | moved {obstacle.what} with one arm
@@ -84,7 +84,7 @@ ANIMALS = Folk(
     _helpers("""
         [high] the squirrel | she | who could climb anything | went up in three leaps and brought {obstacle.what} down
         [high] the jay | he | who had strong wings | flew up and came down with {obstacle.what}
-        [high] the heron | she | who had the longest neck in the country | stretched it and took {obstacle.what} down
+        [high] the heron | she | who had the longest neck in the country | stretched her neck and took {obstacle.what} down
         [heavy] the bear | he | who was as strong as ten | moved {obstacle.what} with one paw
         [heavy] the carthorse | she | who had pulled ploughs all her life | leaned forward and pulled until {obstacle.what} moved
         [heavy] the badger | he | who dug and carried from dusk to dawn | set his shoulder to {obstacle.what} and heaved
@@ -196,39 +196,48 @@ ERRANDS = _wishes(
     """,
 )
 
-# Something that two friends want at once. An obstacle is what their quarrel leads to.
+# Something that two friends want at once. An obstacle is what their quarrel leads to; `found` is how they put it right.
 TOYS = _wishes("""
-    fly the new kite | the kite | They mended the kite together, and it flew higher than the church tower |
-        The kite was not flown that day
-        [quarrel] they pulled at the kite from both sides, until it tore in two
-        [quarrel] while they were shouting, the kite flew off by itself and landed in a thorn bush
-    sail the toy boat | the boat | They fetched the boat with a long branch and took turns at sailing it |
-        The little boat lay under a bush, and nobody sailed it
-        [quarrel] they both grabbed at the boat, and it drifted out onto the pond
-        [quarrel] they pulled at the boat from both sides, until the mast broke off
-    beat the big drum | the drum | They patched the drum, and while one of them drummed, the other danced |
-        The drum stood silent in a corner
-        [quarrel] they both beat the drum so hard that its skin split
-        [quarrel] while they were shouting, the drum rolled down the steps and got a hole
-    ride on the swing | the swing | They tied on a new rope and pushed each other, higher and higher |
-        The swing hung crooked from its branch, and nobody used it
-        [quarrel] they both jumped on at once, and the rope snapped
-    ride in the little wagon | the wagon | They repaired the wagon and found that there was room in it for two |
-        The wagon lay in the ditch
-        [quarrel] while they were pushing each other, the wagon rolled down the hill and lost a wheel
-        [quarrel] they pulled at the wagon from both ends, and it tipped over and lost a wheel
-    eat the last pear | the pear | They searched the long grass, found one more pear and shared it to the last bite |
-        Nobody ate a pear that day
-        [quarrel] they both snatched at the pear, and it fell into the mud
-        [quarrel] while they were shouting, a goat came along and ate the pear
-    read the new picture book | the book | They pasted the page in again and read the book together, from start to end |
-        The book lay on the bench, and nobody turned its pages
-        [quarrel] they pulled at the book from both sides, until the finest page was torn
-        [quarrel] while they were shouting, the wind tore a page out of the book
-    play with the red ball | the ball | They fetched the ball and played until the stars came out |
-        The ball lay in the grass, and the garden was quiet
-        [quarrel] they both kicked the ball at once, and it flew over the wall
-        [quarrel] while they were pushing each other, the ball rolled into the stream
+    fly the new kite | the kite | | The kite was not flown that day
+        [quarrel] they pulled at the kite from both sides, until it tore in two | |
+            They mended the kite together, and it flew higher than the church tower.
+        [quarrel] while they were shouting, the kite flew off by itself and landed in a thorn bush | |
+            They pulled the kite out of the thorns together, and then each of them held the string for a while.
+    sail the toy boat | the boat | | Nobody sailed a boat on the pond that day
+        [quarrel] they both grabbed at the boat, and it drifted out onto the pond | |
+            They fetched the boat with a long branch and took turns at sailing it.
+        [quarrel] they pulled at the boat from both sides, until the mast broke off | |
+            They carved a new mast, and one was the captain and the other the wind.
+    beat the big drum | the drum | | There was no music that day
+        [quarrel] they both beat the drum so hard that its skin split | |
+            They put a new skin on the drum, and while one of them drummed, the other danced.
+        [quarrel] while they were shouting, the drum rolled down the steps and got a hole | |
+            They patched the drum together, and then they drummed with four sticks.
+    ride on the swing | the swing | | The swing hung crooked from its branch
+        [quarrel] they both jumped on at once, and the rope snapped | |
+            They tied on a new rope and pushed each other, higher and higher.
+        [quarrel] they tugged at the swing until the seat cracked | |
+            They made a new seat, broad enough for two.
+    ride in the little wagon | the wagon | | Nobody rode in the wagon that day
+        [quarrel] while they were pushing each other, the wagon rolled down the hill and lost a wheel | |
+            They put the wheel back on and found that there was room in the wagon for two.
+        [quarrel] they pulled at the wagon from both ends, and it tipped over into the ditch | |
+            They lifted the wagon out of the ditch and pulled each other home in it.
+    eat the last pear | the pear | | Nobody ate a pear that day
+        [quarrel] they both snatched at the pear, and it fell into the mud | |
+            They washed the pear at the well and shared it to the last bite.
+        [quarrel] while they were shouting, a goat came along and ate the pear | |
+            They searched the long grass and found two more pears, one for each.
+    read the new picture book | the book | | Nobody turned the pages of the book that day
+        [quarrel] they pulled at the book from both sides, until the finest page was torn | |
+            They pasted the page in again and read the book together, from start to end.
+        [quarrel] while they were shouting, the book slipped from the bench into a puddle | |
+            They dried the book in the sun, page by page, and looked at every picture twice.
+    play with the red ball | the ball | | The garden was very quiet that day
+        [quarrel] they both kicked the ball at once, and it flew over the wall | |
+            They climbed the wall, fetched the ball and played until the stars came out.
+        [quarrel] while they were pushing each other, the ball rolled into the stream | |
+            They ran along the stream, caught the ball at the mill and played all the way home.
 """)
 
 # Something to see or do in another place. An obstacle is what happens on the way.
@@ -248,7 +257,7 @@ OUTINGS = _wishes(
         the merry-go-round stood still and dark
     """,
     shared="""
-    [road] {hero} stumbled over a root and twisted a foot
+    [road] {hero} stumbled over a root and twisted {hero.his} foot
     [road] a thick fog came down, and {hero} lost the way
     [road] {hero} came to a stream, and the bridge was gone
     [road] it began to pour, and the path turned into deep mud

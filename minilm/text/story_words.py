@@ -182,7 +182,7 @@ REASONS = tuple(
     """)
 )
 OCCASIONS = named("""
-    long ago | on {hero.his} last birthday | at the midsummer feast | before a long journey | for being brave |
+    long ago | on {hero.his} last birthday | at the midsummer feast | before a long journey | one summer evening |
     one winter night
 """)
 TREASURES = named("""
@@ -250,9 +250,9 @@ _TROUBLES = (
     Trouble(
         "lost",
         named("""
-            {Hero} turned {hero.his} bag inside out, twice. |
-            "Where can it be?" cried {hero}. "It was here a moment ago!" |
-            {Hero} ran home to look there, and ran back again.
+            {Hero.he} turned {hero.his} bag inside out, twice. |
+            "Where can it be?" {hero.he} cried. "It was here a moment ago!" |
+            {Hero.he} ran home to look there, and ran back again.
         """),
         named("""
             followed {hero.his} own footprints back, step by step |
@@ -263,9 +263,9 @@ _TROUBLES = (
     Trouble(
         "afraid",
         named("""
-            {Hero} took three steps and ran back again. |
+            {Hero.he} took three steps and ran back again. |
             {Hero.his} heart beat like a drum. |
-            {Hero} closed {hero.his} eyes and opened them again, but nothing had changed.
+            {Hero.he} closed {hero.his} eyes and opened them again, but nothing had changed.
         """),
         named("""
             counted {hero.his} steps out loud and did not stop before a hundred |
