@@ -172,9 +172,18 @@ def test_death_at_every_system_call(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_all_is_on_the_disk_before_the_name_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log: list[str] = []
-    sync, replace = storage._sync, os.replace
-    monkeypatch.setattr(storage, "_sync", lambda path: (log.append(path.name), sync(path)))
-    monkeypatch.setattr(os, "replace", lambda a, b: (log.append(f"{a.name} becomes {b.name}"), replace(a, b)))
+    real_sync, real_replace = storage._sync, os.replace
+
+    def sync(path: Path) -> None:
+        log.append(path.name)
+        real_sync(path)
+
+    def replace(source: Path, target: Path) -> None:
+        log.append(f"{source.name} becomes {target.name}")
+        real_replace(source, target)
+
+    monkeypatch.setattr(storage, "_sync", sync)
+    monkeypatch.setattr(os, "replace", replace)
     write_directory(tmp_path / "run" / "step-000001", FILES)
     temporary = f".tmp-{os.getpid()}-step-000001"
     assert log == [*FILES, MANIFEST, temporary, f"{temporary} becomes step-000001", "run"]

@@ -168,8 +168,9 @@ def finish(
     as_json: bool,
 ) -> int:
     """Train, then say what came out and what to do next."""
+    from minilm.plots import plot_loss
     from minilm.training.loop import TrainingFailed
-    from minilm.training.run import run_training
+    from minilm.training.run import read_log, run_training
 
     n_parameters = sum(weight.numel() for weight in model.parameters())
     say(f"{model.kind} with {n_parameters:,} parameters on {next(model.parameters()).device}")
@@ -183,6 +184,7 @@ def finish(
     if not history:
         say("the time of the plan is used up: nothing was trained")
         return 0
+    plot_loss(read_log(out / "log.jsonl"), out / "loss.png")
     last = history[-1]
     if as_json:
         print(json.dumps({"out": str(out), "kind": model.kind, "bits_per_byte": last.get("validation"), **last}))

@@ -105,6 +105,7 @@ class Walk:
         from minilm.evaluation.evaluate import evaluate
         from minilm.evaluation.ladder import model_rung, one_line
         from minilm.models.registry import build_model
+        from minilm.plots import plot_loss
         from minilm.runtime import pick_device, set_seed
         from minilm.training.run import run_training
 
@@ -129,6 +130,7 @@ class Walk:
             progress=not self.options.json, eval_bytes=LOOK_BYTES,
         )  # fmt: skip
         self.models["GPT"] = model
+        plot_loss(history, self.out / "loss.png")
         self.say("measuring the GPT on the whole text kept aside ...")
         seconds = history[-1]["seconds"]
         self.rungs.append(model_rung("GPT", model, self.prepared.validation, self.tokenizer, seconds, write=self.write))

@@ -1,6 +1,6 @@
 """A training run in a folder: plan, train, log each step, look at the validation text, save, and go on after a break.
 
-The folder holds train.tokens and validation.tokens, log.jsonl (a line a step), loss.png and the checkpoints step-000123/.
+The folder holds train.tokens and validation.tokens, log.jsonl (a line a step) and the checkpoints step-000123/.
 """
 
 import json
@@ -12,7 +12,6 @@ from typing import Any
 from torch import nn
 
 from minilm.evaluation.evaluate import evaluate
-from minilm.plots import plot_loss
 from minilm.training.batches import Batches
 from minilm.training.budget import plan
 from minilm.training.checkpoint import Checkpoint, save_checkpoint
@@ -86,10 +85,6 @@ def run_training(
     if history:
         if saved != history[-1]["step"]:
             save(history[-1]["step"], model, history[-1])
-        losses = [
-            {name: value for name, value in record.items() if name != "validation"} for record in earlier + history
-        ]
-        plot_loss(losses, run / "loss.png")
     return history
 
 
