@@ -6,16 +6,15 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from torch import Tensor, nn
+from transformers.models.llama import modeling_llama
 
 from minilm.fast import attention as fast_attention
 from minilm.layers import attention
 from minilm.models.config import GPTConfig, gpt2_config, llama_config
 from minilm.models.gpt import GPT
 from minilm.pretrained import huggingface
-
-transformers = pytest.importorskip("transformers")
-modeling_llama = pytest.importorskip("transformers.models.llama.modeling_llama")
 
 # Every size of a model differs from every other one, so that no transposed matrix fits by accident.
 SMALL = {"vocab_size": 31, "context_length": 17, "n_layers": 2}

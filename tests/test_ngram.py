@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
+from nltk import lm
 
 from minilm.classical.config import SMOOTHINGS, NgramConfig
 from minilm.classical.discounts import FALLBACK
@@ -119,7 +120,6 @@ def test_kneser_ney_equals_nltk() -> None:
     """NLTK 3.10 leaves its unigrams without a discount, knows no documents, and weighs a context that opens the stream
     wrongly (n-grams that nothing precedes count among those that give up a discount, but not in the total). So: a
     stream whose opening comes again, no documents, and discounts of 0 for order 1. Order 1 alone divides by zero."""
-    lm = pytest.importorskip("nltk.lm")
     ids = some_text(5)
     ids = ids[ids != EOT]
     stream = np.append(ids, ids[:8])
@@ -141,7 +141,6 @@ def test_kneser_ney_equals_nltk() -> None:
 
 def test_maximum_likelihood_and_add_k_equal_nltk() -> None:
     """NLTK's maximum likelihood gives 0 to every token after an unseen context; ours asks the shorter context there."""
-    lm = pytest.importorskip("nltk.lm")
     stream = some_text(7)
     stream = stream[stream != EOT]
     words = [str(token) for token in stream]

@@ -66,7 +66,7 @@ def muon_groups(model: nn.Module, lr: float, matrix_lr: float, weight_decay: flo
 
     A table's rows are tokens, each with its own frequency: they are no map whose directions could be made equal.
     """
-    tables = {id(module.weight) for module in model.modules() if isinstance(module, Embedding | nn.Embedding)}
+    tables = {id(module.weight) for module in model.modules() if isinstance(module, Embedding)}
     groups = []
     for group in decay_groups(model, lr, weight_decay):
         for matrices in (True, False):

@@ -82,9 +82,8 @@ def run_training(
             model, batches, config,
             optimizer=optimizer, evaluate=bits_per_byte, on_step=after_step, progress=progress, start=step, seconds=seconds,
         )  # fmt: skip
-    if history:
-        if saved != history[-1]["step"]:
-            save(history[-1]["step"], model, history[-1])
+    if history and saved != history[-1]["step"]:
+        save(history[-1]["step"], model, history[-1])
     return history
 
 
