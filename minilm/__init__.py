@@ -26,6 +26,7 @@ _HOMES = {
     "cross_entropy": "minilm.training.loss",
     "AdamW": "minilm.training.optim",
     "clip_grad_norm": "minilm.training.optim",
+    "Batches": "minilm.training.batches",
     "sample_batch": "minilm.training.batches",
     "train": "minilm.training.loop",
     "TrainConfig": "minilm.training.config",
