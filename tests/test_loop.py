@@ -16,7 +16,7 @@ from minilm.training import loop
 from minilm.training.config import TrainConfig
 from minilm.training.loop import TrainingFailed, accumulate_gradients, train
 from minilm.training.loss import IGNORE, cross_entropy
-from minilm.training.optim import AdamW, Optimizer
+from minilm.training.optim import Optimizer
 from minilm.training.schedule import learning_rate_factor
 
 VOCAB = 7
@@ -295,13 +295,3 @@ def test_config_out_of_range(changes: dict, message: str) -> None:
     with pytest.raises(ValueError) as caught:
         TrainConfig(**changes)
     assert str(caught.value) == message
-
-
-def test_adamw_is_the_default_optimizer() -> None:
-    """The same run with the optimizer left out and built by hand."""
-    default, by_hand = Bigram(), Bigram()
-    settings = config(learning_rate=0.01)
-    train(default, make_batches(3), settings, progress=False)
-    optimizer = AdamW(by_hand.parameters(), lr=0.01, betas=(0.9, 0.99))
-    train(by_hand, make_batches(3), settings, optimizer=optimizer, progress=False)
-    assert_same_weights(default, by_hand)

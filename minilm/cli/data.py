@@ -12,7 +12,9 @@ def run(arguments: list[str]) -> int:
     parser.option(
         "--sample", type=int, default=300, metavar="N", help="characters to show of the first document (default: 300)"
     )
-    parser.option("--seed", type=int, default=0, metavar="S", help="accepted everywhere; the split does not depend on it")
+    parser.option(
+        "--seed", type=int, default=0, metavar="S", help="accepted everywhere; the split does not depend on it"
+    )
     parser.option("--json", action="store_true", help="one JSON object")
     options = parser.read(arguments)
 

@@ -26,7 +26,12 @@ FIRST = 4
 def help_text(everything: bool) -> str:
     """The page that `minilm --help` (or --help-all) prints."""
     shown = list(VERBS)[: None if everything else FIRST]
-    lines = ["minilm: language models, from scratch.", "", "  minilm VERB [options]      (minilm VERB --help says more)", ""]
+    lines = [
+        "minilm: language models, from scratch.",
+        "",
+        "  minilm VERB [options]      (minilm VERB --help says more)",
+        "",
+    ]
     lines += [f"  {verb:<10} {VERBS[verb]}" for verb in shown]
     more = [] if everything else ["", "minilm --help-all lists every verb; minilm --version the version."]
     return "\n".join(lines + more)

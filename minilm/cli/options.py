@@ -43,9 +43,16 @@ class Parser(argparse.ArgumentParser):
             flag = "--" + field.name.replace("_", "-")
             if field.name in skip or flag in self._option_string_actions:
                 continue
-            base = next(part for part in (typing.get_args(hints[field.name]) or (hints[field.name],)) if part is not type(None))
+            base = next(
+                part for part in (typing.get_args(hints[field.name]) or (hints[field.name],)) if part is not type(None)
+            )
             help = f"{field.metadata.get('help', '')} (default: {field.default})".lstrip()
-            settings: dict[str, Any] = {"dest": field.name, "default": None, "rare": field.name not in shown, "help": help}
+            settings: dict[str, Any] = {
+                "dest": field.name,
+                "default": None,
+                "rare": field.name not in shown,
+                "help": help,
+            }
             if base is bool:
                 self.option(flag, action=argparse.BooleanOptionalAction, **settings)
             else:

@@ -104,9 +104,11 @@ def run(arguments: list[str]) -> int:
     device = pick_device(about["device"])
     set_seed(train_config.seed)
     model_kind = "speedrun" if kind == "speedrun" else "gpt"
-    model = build_model(model_kind, dataclasses.asdict(settings), **attention_part(chosen.get("plain", False))).to(
-        device
-    )
+    model = build_model(
+        model_kind,
+        dataclasses.asdict(settings),
+        **attention_part(chosen.get("plain", False), device, settings.context_length),
+    ).to(device)
     return finish(model, prepared, train_config, out, about, None, say, options["json"])
 
 
@@ -123,9 +125,12 @@ def model_options(kind: str, chosen: dict[str, Any], vocab_size: int) -> Any:
     return make_config(GPTConfig, dataclasses.asdict(preset(**given)))
 
 
-def attention_part(plain: bool) -> dict[str, Any]:
-    """The fused attention as a part for `build_model`; nothing for the readable one."""
-    if plain:
+def attention_part(plain: bool, device: Any, context_length: int) -> dict[str, Any]:
+    """The attention to build a model with: nothing for the readable one, else the fused kernel as a part for `build_model`.
+
+    On a CPU and in short contexts the readable one trains faster: the kernel's backward pass is slow there.
+    """
+    if plain or (device.type == "cpu" and context_length <= 256):
         return {}
     from minilm.fast.attention import scaled_dot_product_attention
 

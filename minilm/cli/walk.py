@@ -111,7 +111,9 @@ class Walk:
 
         set_seed(self.options.seed)
         shape = SpeedrunConfig(vocab_size=self.tokenizer.vocab_size)
-        model = build_model("speedrun", dataclasses.asdict(shape), **attention_part(plain=False)).to(pick_device())
+        device = pick_device()
+        part = attention_part(False, device, shape.context_length)
+        model = build_model("speedrun", dataclasses.asdict(shape), **part).to(device)
         looked = 0.0
 
         def look(step: int, model: Any, record: dict[str, Any]) -> None:

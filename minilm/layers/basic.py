@@ -13,18 +13,18 @@ from torch import Tensor, nn
 def softmax(x: Tensor, dim: int = -1) -> Tensor:
     """Turn scores into probabilities along `dim`: exp(x_i) / sum_j exp(x_j).
 
-    The maximum is subtracted first. It cancels in the fraction, and exp can no longer overflow.
+    The maximum is subtracted first, as a constant. It cancels in the fraction, and exp can no longer overflow.
 
     >>> softmax(torch.tensor([0.0, math.log(3.0)]))
     tensor([0.2500, 0.7500])
     """
-    exponentials = torch.exp(x - x.amax(dim, keepdim=True))
+    exponentials = torch.exp(x - x.detach().amax(dim, keepdim=True))
     return exponentials / exponentials.sum(dim, keepdim=True)
 
 
 def log_softmax(x: Tensor, dim: int = -1) -> Tensor:
     """log(softmax(x)) in nats, without ever taking the logarithm of a rounded zero: x_i - log sum_j exp(x_j)."""
-    shifted = x - x.amax(dim, keepdim=True)
+    shifted = x - x.detach().amax(dim, keepdim=True)
     return shifted - torch.log(torch.exp(shifted).sum(dim, keepdim=True))
 
 
