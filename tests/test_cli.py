@@ -61,6 +61,7 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (room / "short.txt").write_text("Too short.\n", encoding="utf-8")
     (room / "zeros.bin").write_bytes(bytes(range(256)) * 8)
     (room / "latin.txt").write_bytes("café au lait\n".encode("latin-1") * 50)
+    (room / "umlauts.txt").write_text("grün und schön\n" * 30, encoding="utf-8")
     (room / "false.gz").write_bytes(b"this was never packed" * 30)
     (room / "lines.jsonl").write_text('{"text": "fine"}\n{"words": 3}\n', encoding="utf-8")
     (room / "full").mkdir()
@@ -177,12 +178,12 @@ BAD = [
     ("glob without matches", "data {room}/*.rst", "*.rst"),
     ("NUL in a path", "data {room}/a\0b", "a\\x00b"),
     ("NUL in a folder", "generate {room}/a\0b", "a"),
-    ("NUL in --out", "train --data {room}/text.txt --out {room}/a\0b", "--out"),
+    ("NUL in --out", "train --data {room}/text.txt --out {room}/a\0b", "zero byte"),
     ("a name too long", "data {room}/" + "x" * 3000, "xxx"),
     ("unknown text to evaluate", "evaluate {room}/gpt --data {room}/missing.txt", "missing.txt"),
     ("empty text to evaluate", "evaluate {room}/gpt --data {room}/empty.txt", "empty.txt"),
     ("unknown character", "generate {room}/char --prompt caf\u00e9", "\u00e9"),
-    ("unknown character to evaluate", "evaluate {room}/char --data {room}/list.toml", "'"),
+    ("unknown character to evaluate", "evaluate {room}/char --data {room}/umlauts.txt", "\u00fc"),
     ("half a character", "generate {room}/gpt --prompt \udce9", "--prompt"),
     ("too little text for a window", f"{TRY} --context-length 6000", "context_length"),
     # ---- where to write
@@ -282,15 +283,11 @@ def test_a_full_disk_leaves_nothing(model: str, room: Path, capsys: Capture) -> 
     assert listing(room) == before
 
 
-@pytest.mark.parametrize("call", ["fsync", "replace"])
-@pytest.mark.parametrize("verb", ["train", "tokenizer"])
+@pytest.mark.parametrize(("verb", "call"), [("train", "fsync"), ("train", "replace"), ("tokenizer", "replace")])
 def test_a_disk_that_fills_up_late(
     verb: str, call: str, room: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last calls before a file is safe may fail too: the sync, and the rename."""
-    if (verb, call) == ("tokenizer", "fsync"):
-        pytest.skip("a tokenizer is written without a sync")
-
     def no_space(*arguments: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -338,10 +335,14 @@ def test_ctrl_c_before_training(room: Path, capsys: Capture, monkeypatch: pytest
     assert listing(room) == before
 
 
+@pytest.mark.parametrize("context", [["--context-length", "16"], ["--context-length", "260"]], ids=["short", "long"])
 def test_ctrl_c_in_training_and_resume(
-    room: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+    context: list[str], room: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The step is finished and saved, and the resumed run ends with the very weights of one that nobody disturbed."""
+    """The step is finished and saved, and the resumed run ends with the very weights of one that nobody disturbed.
+
+    In a long context the attention is the fused kernel, whose last bits differ from those of the readable one.
+    """
     from minilm.training import loop
 
     clip, calls = loop.clip_grad_norm, []
@@ -352,16 +353,18 @@ def test_ctrl_c_in_training_and_resume(
             signal.raise_signal(signal.SIGINT)
         return clip(*arguments)  # type: ignore[arg-type]
 
+    assert train(room / "text.txt", tmp_path / "undisturbed", *context) == 0
+    capsys.readouterr()
     with monkeypatch.context() as patch:
         patch.setattr(loop, "clip_grad_norm", clip_and_interrupt)
-        assert train(room / "text.txt", tmp_path / "run") == 130
+        assert train(room / "text.txt", tmp_path / "run", *context) == 130
     line = complaint(capsys)
     assert f"--resume {tmp_path / 'run'}" in line
     assert [path.name for path in (tmp_path / "run").glob("step-*")] == ["step-000003"]
 
     assert main(["train", "--resume", str(tmp_path / "run"), "--json"]) == 0
     step = Path(f"step-{STEPS:06d}") / "weights.safetensors"
-    assert (tmp_path / "run" / step).read_bytes() == (room / "gpt" / step).read_bytes()
+    assert (tmp_path / "run" / step).read_bytes() == (tmp_path / "undisturbed" / step).read_bytes()
     steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert steps == list(range(1, STEPS + 1))
     capsys.readouterr()
@@ -374,7 +377,8 @@ def test_a_reader_that_leaves(room: Path, subprocess_env: dict[str, str]) -> Non
     reader, writer = os.pipe()
     os.close(reader)
     command = [sys.executable, "-m", "minilm", "data", str(room / "text.txt")]
-    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, env=subprocess_env, check=False)
+    env = {**subprocess_env, "PYTHONUNBUFFERED": ""}  # buffered, the output meets the closed pipe only at the end
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, env=env, check=False)
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, b"")
 
@@ -450,7 +454,7 @@ def test_generate_json(room: Path, capsys: Capture) -> None:
     plain = generated(capsys, room / "gpt", "--seed", "5")
     table = json.loads(generated(capsys, room / "gpt", "--seed", "5", "--json"))
     assert plain == table["prompt"] + table["text"] + "\n"
-    assert table["tokens"] == len(table["ids"]) <= 40
+    assert 20 < table["tokens"] <= 40 and table["seconds"] > 0
 
 
 @pytest.mark.parametrize("model", ["gpt", "ngram"])

@@ -6,7 +6,7 @@ import statistics
 import time
 from collections.abc import Callable
 
-from minilm.cli.options import Parser
+from minilm.cli.options import Parser, seed
 
 TOPICS = ("tokenizer", "attention")
 
@@ -16,7 +16,7 @@ def run(arguments: list[str]) -> int:
     parser = Parser("bench", "Measure our code beside a peer's in one run.", "minilm bench tokenizer")
     parser.option("topic", choices=TOPICS, help="what to measure")
     parser.option("--runs", type=int, default=5, metavar="N", help="timed runs of each side (default: 5)")
-    parser.option("--seed", type=int, default=0, rare=True, help="accepted everywhere; the inputs are fixed")
+    parser.option("--seed", type=seed, default=0, rare=True, help="accepted everywhere; the inputs are fixed")
     parser.option("--json", action="store_true", help="one JSON object")
     options = parser.read(arguments)
     if options.runs < 1:

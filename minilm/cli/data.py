@@ -2,7 +2,7 @@
 
 import json
 
-from minilm.cli.options import Parser
+from minilm.cli.options import Parser, seed
 
 
 def run(arguments: list[str]) -> int:
@@ -13,7 +13,7 @@ def run(arguments: list[str]) -> int:
         "--sample", type=int, default=300, metavar="N", help="characters to show of the first document (default: 300)"
     )
     parser.option(
-        "--seed", type=int, default=0, metavar="S", help="accepted everywhere; the split does not depend on it"
+        "--seed", type=seed, default=0, metavar="S", help="accepted everywhere; the split does not depend on it"
     )
     parser.option("--json", action="store_true", help="one JSON object")
     options = parser.read(arguments)

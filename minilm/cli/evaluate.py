@@ -2,7 +2,7 @@
 
 import json
 
-from minilm.cli.options import Parser
+from minilm.cli.options import Parser, seed
 
 
 def run(arguments: list[str]) -> int:
@@ -19,7 +19,7 @@ def run(arguments: list[str]) -> int:
     )
     parser.option("--max-bytes", type=int, metavar="N", help="read only the first N bytes (default: all)")
     parser.option("--device", default="cpu", rare=True, help="auto, cpu, cuda or mps (default: cpu)")
-    parser.option("--seed", type=int, default=0, rare=True, help="accepted everywhere; evaluation draws nothing")
+    parser.option("--seed", type=seed, default=0, rare=True, help="accepted everywhere; evaluation draws nothing")
     parser.option("--json", action="store_true", help="one JSON object")
     options = parser.read(arguments)
     if options.max_bytes is not None and options.max_bytes < 1:

@@ -3,7 +3,7 @@
 import json
 import time
 
-from minilm.cli.options import Parser, make_config
+from minilm.cli.options import Parser, make_config, seed
 from minilm.decoding.config import SampleConfig
 
 
@@ -19,7 +19,7 @@ def run(arguments: list[str]) -> int:
     parser.option(
         "--max-new-tokens", type=int, default=200, metavar="N", help="length of the continuation (default: 200)"
     )
-    parser.option("--seed", type=int, default=0, metavar="S", help="same seed, same text (default: 0)")
+    parser.option("--seed", type=seed, default=0, metavar="S", help="same seed, same text (default: 0)")
     parser.add_config(SampleConfig, shown=("temperature", "top_k", "top_p"))
     parser.option("--overflow", choices=("stop", "slide"), default="slide", rare=True, help="when the context is full")
     parser.option(

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from minilm.cli.options import Parser
+from minilm.cli.options import Parser, seed
 
 
 def run(arguments: list[str]) -> int:
@@ -25,7 +25,7 @@ def run(arguments: list[str]) -> int:
         "--prompt", default="The ", metavar="TEXT", help="what each model's line begins with (default: 'The ')"
     )
     parser.option(
-        "--seed", type=int, default=0, metavar="S", help="seed of the lines that the models write (default: 0)"
+        "--seed", type=seed, default=0, metavar="S", help="seed of the lines that the models write (default: 0)"
     )
     parser.option("--json", action="store_true", help="one JSON object")
     options = parser.read(arguments)

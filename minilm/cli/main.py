@@ -43,17 +43,11 @@ def main(arguments: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="replace")
-    if not arguments or arguments[0] in ("-h", "--help", "--help-all"):
-        print(help_text(arguments[:1] == ["--help-all"]))
-        return 0
-    if arguments[0] in ("-V", "--version"):
-        print(f"minilm {__version__}")
-        return 0
-    verb, rest = arguments[0], arguments[1:]
-    if verb not in VERBS:
-        return complain(f"unknown verb {verb!r}: choose one of {', '.join(VERBS)}")
+    verb = arguments[0] if arguments else "--help"
     try:
-        return importlib.import_module(f"minilm.cli.{verb}").run(rest) or 0
+        code = run_verb(verb, arguments[1:])
+        sys.stdout.flush()  # here, so that a reader who left or a full disk is noticed in time
+        return code
     except argparse.ArgumentError as error:
         return complain(f"{verb}: {error} (see minilm {verb} --help)")
     except BrokenPipeError:  # `minilm ... | head` has read enough
@@ -64,18 +58,36 @@ def main(arguments: list[str] | None = None) -> int:
         return complain("interrupted", code=130)
     except MemoryError:
         return complain(f"{verb}: not enough memory: try a smaller model, batch or text")
+    except RuntimeError as error:  # torch has no class for it on the CPU
+        if "memory" not in str(error):
+            raise
+        return complain(f"{verb}: not enough memory: try a smaller model, batch or text")
     except (ValueError, OSError) as error:
-        return complain(f"{verb}: {one_line(error)}", code=getattr(error, "exit_code", 2))
+        return complain(f"{verb}: {explain(error)}", code=getattr(error, "exit_code", 2))
 
 
-def one_line(error: Exception) -> str:
-    """The message of an error in one line; for errors of the system, the file and the reason."""
+def run_verb(verb: str, rest: list[str]) -> int:
+    """Run a verb, or what takes the place of one: --help, --help-all, --version."""
+    if verb in ("-h", "--help", "--help-all"):
+        print(help_text(verb == "--help-all"))
+        return 0
+    if verb in ("-V", "--version"):
+        print(f"minilm {__version__}")
+        return 0
+    if verb not in VERBS:
+        return complain(f"unknown verb {verb!r}: choose one of {', '.join(VERBS)}")
+    return importlib.import_module(f"minilm.cli.{verb}").run(rest) or 0
+
+
+def explain(error: Exception) -> str:
+    """The message of an error; for errors of the system, the file and the reason."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return " ".join(str(error).split())
+    return str(error)
 
 
 def complain(message: str, code: int = 2) -> int:
-    """Print one line on stderr and return the exit code."""
-    print(f"minilm: {message}", file=sys.stderr)
+    """Print one line on stderr, of a long one (a path, a list) its two ends, and return the exit code."""
+    line = " ".join(f"minilm: {message}".split())
+    print(line if len(line) <= 200 else f"{line[:95]} ... {line[-100:]}", file=sys.stderr)
     return code

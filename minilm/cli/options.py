@@ -3,10 +3,12 @@
 import argparse
 import dataclasses
 import os
+import shutil
 import sys
 import tomllib
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -60,12 +62,22 @@ class Parser(argparse.ArgumentParser):
 
     def read(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Parse; `--help-all` prints the long help and ends."""
+        for argument in arguments:
+            if "\0" in argument:
+                self.error(f"{argument!r} holds a zero byte: no path and no text may")
         if "--help-all" in arguments:
             for action, help in self.rare:
                 action.help = help.replace("%", "%%")
             self.print_help()
             sys.exit(0)
         return self.parse_args(arguments)
+
+
+def seed(text: str) -> int:
+    """The value of --seed, as every generator takes it."""
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from 0 to {2**32 - 1}")
+    return int(text)
 
 
 def read_toml(path: str | None) -> dict[str, Any]:
@@ -82,9 +94,14 @@ def read_toml(path: str | None) -> dict[str, Any]:
 
 def make_config(config: type[Config], *sources: dict[str, Any], **fixed: Any) -> Config:
     """The dataclass from several tables, later ones winning; None means "not said". Types are checked."""
+    return config(**typed_values(config, *sources, **fixed))
+
+
+def typed_values(config: type, *sources: dict[str, Any], **fixed: Any) -> dict[str, Any]:
+    """What the tables say about the fields of the dataclass, with types checked: 1 is also a float, but true no int."""
     hints = typing.get_type_hints(config)
     values: dict[str, Any] = {}
-    for field in dataclasses.fields(config):  # type: ignore[arg-type]
+    for field in dataclasses.fields(config):
         for source in (*sources, fixed):
             value = source.get(field.name)
             if value is None:
@@ -96,7 +113,7 @@ def make_config(config: type[Config], *sources: dict[str, Any], **fixed: Any) ->
                 wanted = allowed[0].__name__
                 raise ValueError(f"{field.name} is {value!r}: it must be of type {wanted}")
             values[field.name] = value
-    return config(**values)
+    return values
 
 
 def refuse_unknown(table: dict[str, Any], known: set[str], path: str | None) -> None:
@@ -117,3 +134,17 @@ def fresh_directory(path: str) -> Path:
     if not os.access(parent, os.W_OK):
         raise ValueError(f"--out {path}: no permission to write in {parent}")
     return directory
+
+
+@contextmanager
+def whole_or_nothing(directory: Path) -> Iterator[None]:
+    """After an error, take away what a new run has written, unless it holds a checkpoint to go on from."""
+    existed = directory.exists()
+    try:
+        yield
+    except BaseException:
+        if not any(directory.glob("step-*")):
+            shutil.rmtree(directory, ignore_errors=True)
+            if existed:
+                directory.mkdir()
+        raise

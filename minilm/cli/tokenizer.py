@@ -2,8 +2,9 @@
 
 import json
 import time
+from pathlib import Path
 
-from minilm.cli.options import Parser
+from minilm.cli.options import Parser, seed
 
 KINDS = ("bpe", "char", "byte")
 
@@ -23,7 +24,7 @@ def run(arguments: list[str]) -> int:
     parser.option("--out", metavar="FILE", help="write the trained tokenizer here")
     parser.option("--load", metavar="FILE", help="use this tokenizer instead of training one")
     parser.option("--text", metavar="TEXT", help="cut this text into tokens")
-    parser.option("--seed", type=int, default=0, rare=True, help="accepted everywhere; training draws nothing")
+    parser.option("--seed", type=seed, default=0, rare=True, help="accepted everywhere; training draws nothing")
     parser.option("--json", action="store_true", help="one JSON object")
     options = parser.read(arguments)
     if (options.data is None) == (options.load is None):
@@ -33,6 +34,8 @@ def run(arguments: list[str]) -> int:
     from minilm.text.tokenizer import load_tokenizer
     from minilm.training.prepare import train_tokenizer
 
+    if options.out and (Path(options.out).is_dir() or not Path(options.out).parent.is_dir()):
+        raise ValueError(f"--out {options.out}: name a file in a folder that exists")
     started = time.perf_counter()
     if options.load:
         tokenizer = load_tokenizer(options.load)

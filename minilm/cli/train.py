@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from minilm.classical.config import NgramConfig
-from minilm.cli.options import Parser, fresh_directory, make_config, read_toml, refuse_unknown
+from minilm.cli.options import (
+    Parser,
+    fresh_directory,
+    make_config,
+    read_toml,
+    refuse_unknown,
+    seed,
+    typed_values,
+    whole_or_nothing,
+)
 from minilm.models.config import GPTConfig, SpeedrunConfig, gpt2_config, llama_config
 from minilm.training.config import TrainConfig
 
@@ -29,6 +38,9 @@ RECIPES: dict[str, dict[str, Any]] = {
         "batch_size": 16,
     },
 }
+# The options of the run itself, which are no fields of a config.
+TYPES = {"data": str, "model": str, "out": str, "tokenizer": str, "device": str, "plain": bool, "json": bool}
+MOST_PARAMETERS = 10**10  # 40 GB in float32; what is beyond is a slip of the keyboard
 SHOWN = ("minutes", "steps", "context_length", "n_layers", "d_model")
 
 
@@ -43,14 +55,16 @@ def parser_of_train() -> Parser:
     parser.option("--model", choices=MODELS, help="gpt (GPT-2), llama, speedrun, or ngram (default: gpt)")
     parser.option("--out", metavar="DIR", help="folder of the run (default: checkpoints/<corpus>-<model>)")
     parser.option("--resume", metavar="DIR", help="go on with the run in this folder, by its own plan")
-    parser.option("--seed", type=int, help="seed of weights, dropout and batches (default: 0)")
+    parser.option("--seed", type=seed, help="seed of weights, dropout and batches (default: 0)")
     parser.option(
         "--tokenizer", rare=True, metavar="KIND", help="bpe, char, byte, or a saved tokenizer's file (default: bpe)"
     )
     parser.option("--config", rare=True, metavar="FILE", help="TOML file of options; flags win over it")
     parser.option("--device", rare=True, help="auto, cpu, cuda or mps (default: auto)")
-    parser.option("--plain", rare=True, action="store_true", help="only the readable attention, no fused kernel")
-    parser.option("--json", rare=True, action="store_true", help="one JSON object at the end, no progress bar")
+    parser.option("--plain", rare=True, action="store_true", default=None, help="only the readable attention, no fused kernel")
+    parser.option(
+        "--json", rare=True, action="store_true", default=None, help="one JSON object at the end, no progress bar"
+    )
     for config in (TrainConfig, GPTConfig, SpeedrunConfig, NgramConfig):
         parser.add_config(config, SHOWN, skip=("discounts", "seed"))
     return parser
@@ -62,9 +76,13 @@ def run(arguments: list[str]) -> int:
     table = read_toml(options["config"])
     refuse_unknown(table, set(options) - {"config", "resume", "help_all"}, options["config"])
     chosen = {**table, **{name: value for name, value in options.items() if value is not None}}
-    say = (lambda message: None) if options["json"] else print
+    for name, wanted in TYPES.items():
+        if not isinstance(chosen.get(name, wanted()), wanted):
+            raise ValueError(f"{name} is {chosen[name]!r}: it must be of type {wanted.__name__}")
+    as_json = chosen.get("json", False)
+    say = (lambda message: None) if as_json else print
     if options["resume"]:
-        return resume(options["resume"], say, as_json=options["json"])
+        return resume(options["resume"], say, as_json)
     if not chosen.get("data"):
         raise ValueError("say which text to learn with --data: shakespeare, stories, or a file")
     kind = chosen.get("model", "gpt")
@@ -75,10 +93,14 @@ def run(arguments: list[str]) -> int:
         train_config = dataclasses.replace(train_config, minutes=3.0)
     model_options(kind, chosen, vocab_size=chosen.get("vocab_size", 1024))  # complains before anything slow begins
 
-    from minilm.runtime import minilm_home
+    from minilm.models.registry import build_model
+    from minilm.runtime import minilm_home, pick_device, set_seed
     from minilm.text.corpus import load_corpus
     from minilm.text.tokenizer import load_tokenizer
     from minilm.training.prepare import prepare, train_tokenizer
+
+    about = {"data": str(chosen["data"]), "device": chosen.get("device", "auto"), "plain": chosen.get("plain", False)}
+    device = pick_device(about["device"])
 
     name = Path(str(chosen["data"])).stem.replace("*", "all") or "text"
     out = fresh_directory(chosen.get("out") or str(minilm_home() / "checkpoints" / f"{name}-{kind}"))
@@ -88,28 +110,20 @@ def run(arguments: list[str]) -> int:
         tokenizer = train_tokenizer(how, corpus, chosen.get("vocab_size", 1024))
     else:
         tokenizer = load_tokenizer(how)
-    prepared = prepare(corpus, tokenizer, out)
-    say(
-        f"{corpus.name}: {prepared.train.n_bytes:,} bytes to learn from, {prepared.validation.n_bytes:,} kept aside; "
-        f"{how} tokenizer of {tokenizer.vocab_size:,} tokens"
-    )
     settings = model_options(kind, chosen, vocab_size=tokenizer.vocab_size)
-    about = {"data": str(chosen["data"]), "device": chosen.get("device", "auto")}
-    if kind == "ngram":
-        return count(settings, prepared, out, about, tune="order" not in chosen, say=say, as_json=options["json"])
-
-    from minilm.models.registry import build_model
-    from minilm.runtime import pick_device, set_seed
-
-    device = pick_device(about["device"])
-    set_seed(train_config.seed)
-    model_kind = "speedrun" if kind == "speedrun" else "gpt"
-    model = build_model(
-        model_kind,
-        dataclasses.asdict(settings),
-        **attention_part(chosen.get("plain", False), device, settings.context_length),
-    ).to(device)
-    return finish(model, prepared, train_config, out, about, None, say, options["json"])
+    with whole_or_nothing(out):
+        prepared = prepare(corpus, tokenizer, out)
+        say(
+            f"{corpus.name}: {prepared.train.n_bytes:,} bytes to learn from, {prepared.validation.n_bytes:,} kept aside; "
+            f"{how} tokenizer of {tokenizer.vocab_size:,} tokens"
+        )
+        if kind == "ngram":
+            return count(settings, prepared, out, about, tune="order" not in chosen, say=say, as_json=as_json)
+        set_seed(train_config.seed)
+        model_kind = "speedrun" if kind == "speedrun" else "gpt"
+        part = attention_part(about["plain"], device, settings.context_length)
+        model = build_model(model_kind, dataclasses.asdict(settings), **part).to(device)
+        return finish(model, prepared, train_config, out, about, None, say, as_json)
 
 
 def model_options(kind: str, chosen: dict[str, Any], vocab_size: int) -> Any:
@@ -118,11 +132,18 @@ def model_options(kind: str, chosen: dict[str, Any], vocab_size: int) -> Any:
     if kind == "ngram":
         return make_config(NgramConfig, chosen)
     if kind == "speedrun":
-        return make_config(SpeedrunConfig, chosen)
-    preset = llama_config if kind == "llama" else gpt2_config
-    fields = {field.name for field in dataclasses.fields(GPTConfig)}
-    given = {name: value for name, value in chosen.items() if name in fields}
-    return make_config(GPTConfig, dataclasses.asdict(preset(**given)))
+        config: Any = make_config(SpeedrunConfig, chosen)
+    else:
+        preset = llama_config if kind == "llama" else gpt2_config
+        config = preset(**typed_values(GPTConfig, chosen))
+    matrices = 12 * config.n_layers * config.d_model**2
+    n_parameters = matrices + (config.vocab_size + config.context_length) * config.d_model
+    if n_parameters > MOST_PARAMETERS:
+        raise ValueError(
+            f"a model with about {n_parameters:.0e} parameters is too large: "
+            "make d_model, n_layers, context_length or vocab_size smaller"
+        )
+    return config
 
 
 def attention_part(plain: bool, device: Any, context_length: int) -> dict[str, Any]:
@@ -139,6 +160,7 @@ def attention_part(plain: bool, device: Any, context_length: int) -> dict[str, A
 
 def resume(directory: str, say: Any, as_json: bool) -> int:
     """Go on with a run by the plan that its last checkpoint holds."""
+    from minilm.models.registry import build_model
     from minilm.runtime import pick_device
     from minilm.text.token_file import open_token_file
     from minilm.training.checkpoint import load_checkpoint
@@ -153,12 +175,15 @@ def resume(directory: str, say: Any, as_json: bool) -> int:
     train_config = TrainConfig(**checkpoint.state["train"])
     sides = (open_token_file(run_folder / f"{side}.tokens", checkpoint.tokenizer) for side in ("train", "validation"))
     prepared = Prepared(checkpoint.tokenizer, *sides)
-    model = checkpoint.model.to(pick_device(checkpoint.state["device"]))
+    about = {name: checkpoint.state[name] for name in ("data", "device", "plain")}
+    device, settings = pick_device(about["device"]), checkpoint.model.config
+    part = attention_part(about["plain"], device, settings.context_length)  # as in `run`, for the same bits
+    arrays = checkpoint.model.arrays()
+    model = build_model(checkpoint.model.kind, dataclasses.asdict(settings), arrays, **part).to(device)
     if checkpoint.step >= train_config.steps:
         say(f"{directory} has done all {train_config.steps:,} steps of its plan")
         return 0
     say(f"going on after step {checkpoint.step:,} of {train_config.steps:,}")
-    about = {name: checkpoint.state[name] for name in ("data", "device")}
     return finish(model, prepared, train_config, run_folder, about, checkpoint, say, as_json)
 
 

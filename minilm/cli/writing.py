@@ -25,6 +25,11 @@ def stream_text(
 
     `how` goes to `generate`: use_cache, overflow (here "slide" unless said otherwise).
     """
+    if model.config.vocab_size != tokenizer.vocab_size:
+        raise ValueError(
+            f"the model has {model.config.vocab_size} tokens, the tokenizer {tokenizer.vocab_size}: "
+            "they do not belong together, use another checkpoint"
+        )
     sampler = Sampler(config or SampleConfig(), torch.Generator().manual_seed(seed))
     ids = [tokenizer.end_of_text, *tokenizer.encode(prompt)]  # each document begins at <|endoftext|>
     how = {"overflow": "slide", "stop_tokens": frozenset([tokenizer.end_of_text])} | how

@@ -110,10 +110,9 @@ def _pieces(template: str, capital: bool = False) -> tuple[Piece, ...]:
             pieces.append(Slot(name.lower(), form or "name", name[0].isupper()))
         elif part:
             pieces.append(part)
-    if capital and isinstance(pieces[0], str):
-        pieces[0] = pieces[0][0].upper() + pieces[0][1:]
-    elif capital:
-        pieces[0] = pieces[0]._replace(capital=True)
+    if capital:
+        first = pieces[0]
+        pieces[0] = first[0].upper() + first[1:] if isinstance(first, str) else first._replace(capital=True)
     return tuple(reversed(pieces))
 
 

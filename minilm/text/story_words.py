@@ -285,17 +285,14 @@ _TROUBLES = (
     Trouble(
         "quarrel",
         named("""
-            "I was here first!" said {hero}. "No, I was!" said {friend}. |
-            "You always go first," said {friend}. "That is not true," said {hero}. |
-            "It is my turn," they both said at the same moment. |
-            Neither of them wanted to wait.
+            "I was here first!" said {hero}. "No, I was!" said {friend}. | "You always go first," said {friend}. "That is not true," said {hero}. |
+            "It is my turn," they both said at the same moment. | Neither of them wanted to wait.
         """),
     ),
     Trouble(
         "temptation",
         named("""
-            It sounded like great fun. |
-            {Hero} would have liked nothing better. |
+            It sounded like great fun. | {Hero} would have liked nothing better. |
             {Hero} looked at the sky, and then at {friend}, and did not know what to say.
         """),
     ),
