@@ -115,7 +115,9 @@ def test_entropy_is_the_mean_cost_per_byte():
     assert estimate.bits_per_byte == pytest.approx(estimate.nats_per_byte / math.log(2))
 
 
-@pytest.mark.parametrize("text", ["", "Once", "Tell me a story.", next(stories(1, 0)) + " More.", next(stories(1, 0))[:-1]])
+@pytest.mark.parametrize(
+    "text", ["", "Once", "Tell me a story.", next(stories(1, 0)) + " More.", next(stories(1, 0))[:-1]]
+)
 def test_what_is_no_story_is_an_error(text):
     with pytest.raises(ValueError, match="no story of this world"):
         WORLD.log_prob(text)

@@ -19,7 +19,9 @@ def text(tmp_path):
 
 def test_walk_ends_with_every_rung_and_three_models(text, tmp_path, capsys):
     out = tmp_path / "run"
-    assert main(["walk", "--data", str(text), "--minutes", "0.05", "--out", str(out), "--prompt", "Once", "--json"]) == 0
+    assert (
+        main(["walk", "--data", str(text), "--minutes", "0.05", "--out", str(out), "--prompt", "Once", "--json"]) == 0
+    )
     printed = capsys.readouterr()
     rungs = json.loads(printed.out)["rungs"]
     assert [rung["model"] for rung in rungs] == ["uniform", "unigram", "bigram", "Kneser-Ney", "GPT", "GPT + n-gram"]

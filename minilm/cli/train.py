@@ -61,7 +61,9 @@ def parser_of_train() -> Parser:
     )
     parser.option("--config", rare=True, metavar="FILE", help="TOML file of options; flags win over it")
     parser.option("--device", rare=True, help="auto, cpu, cuda or mps (default: auto)")
-    parser.option("--plain", rare=True, action="store_true", default=None, help="only the readable attention, no fused kernel")
+    parser.option(
+        "--plain", rare=True, action="store_true", default=None, help="only the readable attention, no fused kernel"
+    )
     parser.option(
         "--json", rare=True, action="store_true", default=None, help="one JSON object at the end, no progress bar"
     )
@@ -170,12 +172,14 @@ def resume(directory: str, say: Any, as_json: bool) -> int:
     run_folder = checkpoint.path.parent
     if "train" not in checkpoint.state:
         raise ValueError(
-            f"{directory} holds a {checkpoint.model.kind} model, which is counted, not trained: nothing to resume"
+            f"{directory} holds a {checkpoint.model.kind} model without a plan of training (n-grams are counted, "
+            "not trained): there is nothing to resume"
         )
     train_config = TrainConfig(**checkpoint.state["train"])
     sides = (open_token_file(run_folder / f"{side}.tokens", checkpoint.tokenizer) for side in ("train", "validation"))
     prepared = Prepared(checkpoint.tokenizer, *sides)
-    about = {name: checkpoint.state[name] for name in ("data", "device", "plain")}
+    state = checkpoint.state
+    about = {"data": state["data"], "device": state["device"], "plain": state.get("plain", False)}
     device, settings = pick_device(about["device"]), checkpoint.model.config
     part = attention_part(about["plain"], device, settings.context_length)  # as in `run`, for the same bits
     arrays = checkpoint.model.arrays()

@@ -205,7 +205,9 @@ class StoryWorld:
             elif draft.text == document:
                 found.append(draft)
         if not found:
-            raise ValueError(f"no story of this world: nothing goes on like it after character {agreed} of {len(document)}")
+            raise ValueError(
+                f"no story of this world: nothing goes on like it after character {agreed} of {len(document)}"
+            )
         assert len(found) == 1, f"two stories have one text: {document!r}"
         return found[0]
 
@@ -238,7 +240,9 @@ class StoryWorld:
     def _decide(self, draft: Draft, name: str, options: Sequence[Any], index: int) -> Draft:
         """Take option `index`: a fact is written into the story, a line is put where its slot stood."""
         if not 0 <= index < len(options):
-            raise ValueError(f"the story has no {name} that this world could tell; its {len(options)} options are others")
+            raise ValueError(
+                f"the story has no {name} that this world could tell; its {len(options)} options are others"
+            )
         story, text, todo, nats = draft
         nats += math.log(_weights(options)[index])
         if name not in self.lines:
@@ -274,8 +278,8 @@ def _index(options: Sequence[Any], option: Any) -> int:
 def stories(n: int, seed: int) -> Iterator[str]:
     """`n` documents, always the same for a seed: document i depends on `seed` and i alone, not on `n`.
 
-        >>> list(stories(2, seed=0)) == list(stories(5, seed=0))[:2]
-        True
+    >>> list(stories(2, seed=0)) == list(stories(5, seed=0))[:2]
+    True
     """
     if n < 0:
         raise ValueError(f"n = {n} stories cannot be told; use 0 or more")

@@ -16,7 +16,7 @@ def _wishes(table: str, shared: str = "") -> tuple[Wish, ...]:
         if first.startswith("["):
             wishes[-1] = replace(wishes[-1], obstacles=(*wishes[-1].obstacles, _obstacle(first, *cells)))
         else:
-            thing, success, failure = cells
+            thing, success, failure = [*cells, "", "", ""][:3]
             wishes.append(Wish(first, thing, success, failure))
     common = tuple(_obstacle(*row) for row in rows(shared)) if shared else ()
     return tuple(replace(wish, obstacles=wish.obstacles or common) for wish in wishes)

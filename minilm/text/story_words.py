@@ -263,8 +263,7 @@ _TROUBLES = (
     Trouble(
         "afraid",
         named("""
-            {Hero.he} took three steps and ran back again. |
-            {Hero.his} heart beat like a drum. |
+            {Hero.he} took three steps and ran back again. | {Hero.his} heart beat like a drum. |
             {Hero.he} closed {hero.his} eyes and opened them again, but nothing had changed.
         """),
         named("""
@@ -285,7 +284,8 @@ _TROUBLES = (
     Trouble(
         "quarrel",
         named("""
-            "I was here first!" said {hero}. "No, I was!" said {friend}. | "You always go first," said {friend}. "That is not true," said {hero}. |
+            "I was here first!" said {hero}. "No, I was!" said {friend}. |
+            "You always go first," said {friend}. "That is not true," said {hero}. |
             "It is my turn," they both said at the same moment. | Neither of them wanted to wait.
         """),
     ),
