@@ -143,6 +143,9 @@ BAD = [
     ("huge width", f"{TRY} --d-model 4000000000000", "d_model"),
     ("huge depth", f"{TRY} --n-layers 100000000000", "n_layers"),
     ("huge context", f"{TRY} --context-length 999999999999", "context_length"),
+    ("huge MLP", f"{TRY} --d-ff 99999999999999", "d_ff"),
+    ("huge batch", f"{TRY} --batch-size 99999999999", "batch_size"),
+    ("huge vocabulary", f"{TRY} --vocab-size 99999999999", "vocab_size"),
     ("no context", f"{TRY} --context-length 0", "context_length"),
     ("vocabulary below 257", f"train {GOOD} --vocab-size 100 --steps 2", "vocab_size"),
     ("order", f"{TRY} --model ngram --order 0", "order"),
@@ -388,6 +391,16 @@ def test_a_reader_that_leaves(room: Path, subprocess_env: dict[str, str]) -> Non
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, env=env, check=False)
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is a device of Linux")
+def test_output_into_a_full_disk(subprocess_env: dict[str, str]) -> None:
+    env = {**subprocess_env, "PYTHONUNBUFFERED": ""}
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "minilm", "--help"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=env, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1 and "No space left" in done.stderr
 
 
 def test_help_needs_no_torch(subprocess_env: dict[str, str]) -> None:

@@ -46,12 +46,12 @@ def main(arguments: list[str] | None = None) -> int:
     verb = arguments[0] if arguments else "--help"
     try:
         code = run_verb(verb, arguments[1:])
-        sys.stdout.flush()  # here, so that a reader who left or a full disk is noticed in time
+        flush_output()
         return code
     except argparse.ArgumentError as error:
         return complain(f"{verb}: {error} (see minilm {verb} --help)")
     except BrokenPipeError:  # `minilm ... | head` has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
         return 0
     except KeyboardInterrupt:
         print(file=sys.stderr)
@@ -77,6 +77,20 @@ def run_verb(verb: str, rest: list[str]) -> int:
     if verb not in VERBS:
         return complain(f"unknown verb {verb!r}: choose one of {', '.join(VERBS)}")
     return importlib.import_module(f"minilm.cli.{verb}").run(rest) or 0
+
+
+def flush_output() -> None:
+    """Write what waits in the buffer now: at the end of the process a full disk would be reported by a traceback."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        drop_output()
+        raise
+
+
+def drop_output() -> None:
+    """Let what is still to be printed go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def explain(error: Exception) -> str:

@@ -41,6 +41,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 # The options of the run itself, which are no fields of a config.
 TYPES = {"data": str, "model": str, "out": str, "tokenizer": str, "device": str, "plain": bool, "json": bool}
 MOST_PARAMETERS = 10**10  # 40 GB in float32; what is beyond is a slip of the keyboard
+MOST_TOKENS = 10**8  # in one batch: their logits alone would be 400 GB
 SHOWN = ("minutes", "steps", "context_length", "n_layers", "d_model")
 
 
@@ -138,13 +139,17 @@ def model_options(kind: str, chosen: dict[str, Any], vocab_size: int) -> Any:
     else:
         preset = llama_config if kind == "llama" else gpt2_config
         config = preset(**typed_values(GPTConfig, chosen))
-    matrices = 12 * config.n_layers * config.d_model**2
+    d_ff = getattr(config, "d_ff", 4 * config.d_model)
+    matrices = config.n_layers * (4 * config.d_model + 2 * d_ff) * config.d_model
     n_parameters = matrices + (config.vocab_size + config.context_length) * config.d_model
     if n_parameters > MOST_PARAMETERS:
         raise ValueError(
             f"a model with about {n_parameters:.0e} parameters is too large: "
-            "make d_model, n_layers, context_length or vocab_size smaller"
+            "make d_model, d_ff, n_layers, context_length or vocab_size smaller"
         )
+    tokens = config.context_length * (chosen.get("batch_size") or 1)
+    if tokens > MOST_TOKENS:
+        raise ValueError(f"a batch of {tokens:.0e} tokens is too large: make batch_size or context_length smaller")
     return config
 
 

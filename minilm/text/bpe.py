@@ -2,10 +2,11 @@
 
 A text is cut into pieces (words with their blank, numbers, signs, blanks). In each piece the two neighbours whose joined bytes
 are the token with the lowest id are merged, until no two neighbours make a token. `encode_readable` is that sentence in Python;
-`encode` gives the same ids through tiktoken's engine, built from our tokens.
+`encode` gives the same ids through tiktoken's engine, built from our tokens, wherever the engine can be trusted.
 """
 
 import heapq
+import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -18,9 +19,8 @@ from minilm.text.tokenizer import END_OF_TEXT, Tokenizer, utf8
 # How GPT-2 cuts a text (Radford et al. 2019): English contractions, then words, numbers and signs with the blank before them.
 GPT2_PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
 
-# A piece is all blanks or has none but the first. In long ones the engine's time grows with the square of the length.
-LONG_PIECE = regex.compile(r"\S{400}|\s{400}")
-CACHE_SIZE = 50_000  # pieces whose ids are remembered
+BLOCK = 200  # characters; pieces of twice as many are long
+CACHE_SIZE, CACHED_LENGTH = 50_000, 100  # pieces whose ids are remembered, and characters in the longest of them
 
 
 class BPETokenizer(Tokenizer):
@@ -35,7 +35,7 @@ class BPETokenizer(Tokenizer):
         for left, right in merges:
             if not (0 <= left < len(pieces) and 0 <= right < len(pieces)):
                 raise ValueError(
-                    f"merge ({left}, {right}) uses a token that does not exist yet: there are {len(pieces)}"
+                    f"merge ({left}, {right}) uses a token that does not exist yet: there are {len(pieces)} before it"
                 )
             pieces.append(pieces[left] + pieces[right])
         self.ranks = {piece: i for i, piece in enumerate(pieces)}
@@ -43,11 +43,14 @@ class BPETokenizer(Tokenizer):
             raise ValueError("two merges make the same token: a vocabulary needs each only once")
         super().__init__(pieces, specials)
         self.merges, self.pattern = [(int(left), int(right)) for left, right in merges], pattern
-        self.split = regex.compile(pattern)
+        self.split = compile_pattern(pattern)
         self.cache: dict[str, list[int]] = {}
-        self.engine = tiktoken.Encoding("minilm", pat_str=pattern, mergeable_ranks=self.ranks, special_tokens={})
         # The engine takes a piece that is a token as it is, even where the merges would not lead to it.
         self.unreachable = [piece for piece in pieces if len(self.merge_bytes(piece)) > 1]
+        # Another pattern may mean something else to the engine, or end the process: it gets only the one we have tested.
+        self.engine: Any = None
+        if pattern == GPT2_PATTERN and not self.unreachable:
+            self.engine = tiktoken.Encoding("minilm", pat_str=pattern, mergeable_ranks=self.ranks, special_tokens={})
 
     @classmethod
     def train(
@@ -66,9 +69,9 @@ class BPETokenizer(Tokenizer):
         return cls(train_bpe(documents, n_merges, pattern), specials, pattern)
 
     def encode(self, text: str) -> list[int]:
-        """text -> ids, fast. Equal to `encode_readable` by test."""
+        """text -> ids, fast. Equal to `encode_readable` by test. ValueError if the text holds a lone surrogate."""
         utf8(text)
-        if self.unreachable or LONG_PIECE.search(text):
+        if self.engine is None or may_hold_long_piece(text) or holds_unassigned(text):
             return self.encode_readable(text)
         return self.engine.encode_ordinary(text)
 
@@ -79,7 +82,7 @@ class BPETokenizer(Tokenizer):
             known = self.cache.get(piece)
             if known is None:
                 known = self.merge_bytes(utf8(piece))
-                if len(self.cache) < CACHE_SIZE:
+                if len(self.cache) < CACHE_SIZE and len(piece) <= CACHED_LENGTH:
                     self.cache[piece] = known
             ids += known
         return ids
@@ -92,9 +95,8 @@ class BPETokenizer(Tokenizer):
         parts: list[bytes] = [piece[i : i + 1] for i in range(len(piece))]
         after = list(range(1, len(parts) + 1))
         before = list(range(-1, len(parts) - 1))
-        heap: list[
-            tuple[int, int, int]
-        ] = []  # (token that the merge makes, place of the left part, length of the token)
+        # What a heap entry holds: the token that a merge makes, the place of its left part, the token's length.
+        heap: list[tuple[int, int, int]] = []
 
         def offer(left: int, right: int) -> None:
             if left >= 0 and right < len(parts):
@@ -125,3 +127,28 @@ class BPETokenizer(Tokenizer):
     def from_dict(cls, table: dict[str, Any]) -> "BPETokenizer":
         merges = [(int(left), int(right)) for left, right in table["merges"]]
         return cls(merges, table["specials"], table["pattern"])
+
+
+def compile_pattern(pattern: str) -> regex.Pattern[str]:
+    """The pattern, ready to cut; ValueError if it is none, or if pieces would get lost (groups) or be empty."""
+    try:
+        split = regex.compile(pattern)
+    except (regex.error, TypeError) as error:
+        raise ValueError(f"{pattern!r} is not a pattern that cuts text: {error}") from None
+    if split.groups or split.match(""):
+        raise ValueError(f"pattern {pattern!r} must not match the empty text, and its groups must be (?:...)")
+    return split
+
+
+def may_hold_long_piece(text: str) -> bool:
+    """Whether a piece of 2 BLOCK characters or more is possible; in those the engine's time grows with the square of the length.
+
+    A piece is all blanks, or has none but its first character. So a long one covers a whole block without a gap inside.
+    """
+    starts = range(0, len(text) - BLOCK + 1, BLOCK)
+    return any(len(text[start : start + BLOCK].split(None, 1)) < 2 for start in starts)
+
+
+def holds_unassigned(text: str) -> bool:
+    """Whether a character is newer than this Python's Unicode: the engine's may not yet know it as a letter, `regex` may."""
+    return not text.isascii() and any(unicodedata.category(character) == "Cn" for character in set(text))

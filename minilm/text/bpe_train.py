@@ -12,22 +12,30 @@ from itertools import pairwise
 
 import regex
 
+from minilm.text.tokenizer import utf8
+
 Pair = tuple[int, int]
+LONGEST = 100  # characters; few words are longer, but a file without blanks is one piece of millions
 
 
 def train_bpe(documents: Iterable[str], n_merges: int, pattern: str) -> list[Pair]:
     """The first n_merges merges (left id, right id); merge i makes token 256 + i. Fewer if no pair is left.
 
-    Ids 0..255 are the bytes. Pairs live inside the pieces that `pattern` cuts. The most frequent pair wins; among equals the
-    one with the smaller ids, so that the result depends on nothing else.
+    Ids 0..255 are the bytes. Pairs live inside the pieces that `pattern` cuts, and pieces longer than LONGEST are cut again.
+    The most frequent pair wins; among equals the one with the smaller ids, so that the result depends on nothing else. A
+    pair whose joined bytes are a token already (aa + a after a + aa) is passed over.
 
     >>> train_bpe(["aaab aaab"], 2, r"[^ ]+| +")
     [(97, 97), (97, 98)]
     """
     split = regex.compile(pattern)
     pieces = Counter(piece for document in documents for piece in split.findall(document))
-    words = [list(piece.encode()) for piece in pieces]
-    frequency = list(pieces.values())
+    cut: Counter[str] = Counter()
+    for piece, count in pieces.items():
+        for start in range(0, len(piece), LONGEST):
+            cut[piece[start : start + LONGEST]] += count
+    words = [list(utf8(piece)) for piece in cut]
+    frequency = list(cut.values())
     counts: Counter[Pair] = Counter()
     holders: defaultdict[Pair, set[int]] = defaultdict(set)  # the words in which a pair stands, or has stood
     for index, word in enumerate(words):

@@ -97,6 +97,10 @@ def open_token_file(path: str | Path, tokenizer: Tokenizer | None = None) -> Tok
             raise ValueError
         vocab_size, fingerprint, n_tokens = header["vocab_size"], header["fingerprint"], header["n_tokens"]
         dtype, n_documents, n_bytes = id_type(vocab_size), header["n_documents"], header["n_bytes"]
+        if header["dtype"] != dtype.str or any(
+            type(n) is not int for n in (vocab_size, n_tokens, n_documents, n_bytes)
+        ):
+            raise ValueError
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"{path} is not a token file of this version: encode the corpus again") from None
     expected = HEADER + n_tokens * dtype.itemsize

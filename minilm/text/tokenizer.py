@@ -23,8 +23,10 @@ class Tokenizer:
     def __init__(self, pieces: Sequence[bytes], specials: Sequence[str] = (END_OF_TEXT,)) -> None:
         if END_OF_TEXT not in specials or len(set(specials)) != len(specials):
             raise ValueError(f"special tokens {list(specials)} must be different and include {END_OF_TEXT}")
+        if not all(isinstance(name, str) and name for name in specials):
+            raise ValueError(f"special tokens {list(specials)} must be texts of at least one character")
         self.special_tokens = {name: len(pieces) + i for i, name in enumerate(specials)}
-        self.token_bytes = [*pieces, *(name.encode() for name in specials)]
+        self.token_bytes = [*pieces, *(utf8(name) for name in specials)]
 
     @property
     def vocab_size(self) -> int:
@@ -74,8 +76,11 @@ class Tokenizer:
     def save(self, path: str | Path) -> None:
         """Write the description as JSON. The file appears whole or not at all."""
         temporary = Path(f"{path}.{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(self.to_dict(), sort_keys=True) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
+        try:
+            temporary.write_text(json.dumps(self.to_dict(), sort_keys=True) + "\n", encoding="utf-8")
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def utf8(text: str) -> bytes:
@@ -153,12 +158,12 @@ class StreamDecoder:
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        self.token_bytes = tokenizer.token_bytes
+        self.tokenizer = tokenizer
         self.decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
     def feed(self, token: int) -> str:
         """The characters that this token completes; often one word, sometimes nothing."""
-        return self.decoder.decode(self.token_bytes[token])
+        return self.decoder.decode(self.tokenizer.decode_bytes([token]))
 
     def flush(self) -> str:
         """What is left at the end: U+FFFD if the text stopped inside a character."""
@@ -174,7 +179,7 @@ def tokenizer_from_dict(table: dict[str, Any]) -> Tokenizer:
         raise ValueError(f"this is not the description of a tokenizer of kind {', '.join(sorted(kinds))}")
     try:
         return kinds[table["kind"]].from_dict(table)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"the description of this {table['kind']} tokenizer is incomplete: {error!r}") from None
 
 
