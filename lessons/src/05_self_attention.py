@@ -1,0 +1,290 @@
+# %% [markdown] id="title"
+# # 05 Self-attention: who should listen to whom?
+#
+# A word alone says little. In "the river bank" and "the bank paid", the word "bank" must look at its neighbours to know what it
+# means. An n-gram looks at a fixed few of them. Self-attention lets every token decide, from what the tokens are, to whom it
+# listens and how much.
+#
+# **You will write** three short functions: a mask, the attention itself, and the cut into heads. Then your own functions run
+# inside a small GPT that you train here.
+#
+# needs: nothing but matrices and the softmax. Time: 75 minutes. Run time: under a minute on a laptop.
+
+# %% tags=["parameters"] id="parameters"
+QUICK = False
+STEPS = 300
+
+# %% id="setup"
+import importlib.util
+import subprocess
+import sys
+
+if importlib.util.find_spec("minilm") is None:  # on Colab, say
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "minilm"], check=True)
+
+import math
+
+import torch
+
+from minilm.checks.exercises import check, reveal
+from minilm.plots import plot_attention
+
+if QUICK:
+    STEPS = 20
+torch.manual_seed(5)
+
+# %% [markdown] id="tiny-text"
+# ## 1. Six tokens, three numbers each
+#
+# Let a sentence of six tokens be six vectors of three numbers. We choose them by hand, so that we can see what happens: the first
+# number says "I am an animal", the second "I am an action", the third "I am a place".
+
+# %% id="tiny"
+tokens = ["the", "cat", "ran", "to", "the", "barn"]
+x = torch.tensor([[0.1, 0, 0], [2, 0, 0], [0, 2, 0], [0, 0.1, 0.3], [0.1, 0, 0], [0, 0, 2]])
+x.shape
+
+# %% [markdown] id="three-roles"
+# Every token plays three roles. As a **query** it asks: what am I looking for? As a **key** it answers: this is what I have. As a
+# **value** it hands over what it has to say. In a model, three matrices make the three roles from the token's vector, and they are
+# learned. Here we write one of them by hand: an action looks for an animal (who ran?), a place for an action (what happened here?).
+
+# %% id="roles"
+looks_for = torch.tensor([[0.0, 0, 0], [2, 0, 0], [0, 2, 0]])
+q = x @ looks_for
+k = x
+v = x
+q
+
+# %% [markdown] id="scores-text"
+# The score of a query and a key is their dot product: large where what is asked for and what is there point the same way. Before
+# you run the next cell, guess: which token gets the highest score from "ran"?
+
+# %% id="scores"
+scores = q @ k.T
+scores[2]
+
+# %% id="scores-claim"
+assert scores[2].argmax() == tokens.index("cat")
+
+# %% [markdown] id="loop-text"
+# ## 2. In loops
+#
+# To turn the scores of one query into shares that sum to 1, we use the softmax: exp of each score, divided by the sum. The output
+# is the average of the values, each weighted by its share. In plain loops:
+
+# %% id="loop"
+def attention_in_loops(q, k, v):
+    out = torch.zeros(len(q), v.shape[1])
+    for t in range(len(q)):
+        weights = [math.exp(float(q[t] @ k[s])) for s in range(len(k))]
+        for s in range(len(k)):
+            out[t] += weights[s] / sum(weights) * v[s]
+    return out
+
+
+attention_in_loops(q, k, v)[2]
+
+# %% [markdown] id="loop-read"
+# The row of "ran" was (0, 2, 0): an action. Now its first number is almost 2: it knows that an animal ran. That is all that
+# attention does: it moves what one token knows to where another token needs it.
+#
+# ## 3. As matrices
+#
+# All queries meet all keys in one product. Row t of the result belongs to query t, column s to key s, so the softmax runs along
+# each row.
+
+# %% id="matrix"
+weights = torch.softmax(q @ k.T, dim=-1)
+out = weights @ v
+assert torch.allclose(out, attention_in_loops(q, k, v), atol=1e-6)
+weights.sum(dim=-1)
+
+# %% [markdown] id="plot-text"
+# Here are the weights as a picture. Row t shows where token t looks. What will the rows of the two "the" look like? They ask for
+# nothing: all their scores are 0.
+
+# %% id="plot-weights"
+plot_attention(weights, tokens)
+
+# %% id="plot-claim"
+assert torch.allclose(weights[0], torch.full((6,), 1 / 6))
+
+# %% [markdown] id="scale-text"
+# ## 4. Why divide by the root of K?
+#
+# A dot product adds K terms. If the numbers are random with variance 1, each term has variance 1, and the sum has variance K: the
+# more numbers a key has, the larger the scores, and the softmax puts all its weight on one token. Then almost no gradient flows to
+# the others. Dividing by the square root of K brings the variance back to 1. We measure it: the *entropy* of the weights says among
+# how many tokens a query hesitates (exp of it is that number; 64 keys, so at most 64).
+
+# %% id="entropy"
+def hesitates_among(scores):
+    p = torch.softmax(scores, dim=-1)
+    return torch.exp(-(p * torch.log(p + 1e-12)).sum(-1)).mean().item()
+
+
+for K in (4, 64, 1024):
+    q_random, k_random = torch.randn(64, K), torch.randn(64, K)
+    raw = q_random @ k_random.T
+    print(f"K = {K:4}: without scale {hesitates_among(raw):5.1f} of 64 tokens, with {hesitates_among(raw / math.sqrt(K)):5.1f}")
+
+# %% id="entropy-claim"
+assert hesitates_among(raw) < 2 < 20 < hesitates_among(raw / math.sqrt(K))
+
+# %% [markdown] id="mask-text"
+# ## 5. No peeking: the causal mask
+#
+# A language model predicts the next token. If token t could look at token t + 1, it would only have to copy the answer: it would
+# train to perfection and be useless. So query t may only see the keys at its own place and before. We write who may see whom as a
+# boolean matrix, True = may attend, one row a query, one column a key.
+#
+# Often there are more keys than queries: while a text is being written, the keys of the past are kept, and only the new tokens
+# ask. The last query is always the last key. With 2 queries and 5 keys, the first query is the fourth token and sees four keys.
+#
+# **Exercise 1.** Write the mask.
+
+# %% tags=["exercise"] id="exercise-mask"
+def causal_mask(n_queries, n_keys):
+    """(T, S) booleans: query t sees key s when s <= t + S - T."""
+    raise NotImplementedError
+
+
+# %% tags=["check"] id="check-mask"
+causal_mask = check("causal_mask", causal_mask)
+
+# %% id="mask-see"
+causal_mask(2, 5).int()
+
+# %% [markdown] id="attention-text"
+# ## 6. The whole of it
+#
+# A real model attends for a batch of B texts and in H heads at once. The shapes are q (B, H, T, K), k (B, H, S, K) and
+# v (B, H, S, K'); matrix products work on the last two axes and leave the others alone.
+#
+# What must a hidden key get? Its weight must be 0 after the softmax, and exp(-inf) is 0. A score of 0 would not do: exp(0) is 1. One
+# corner is left: a query that may see nothing at all. Its row would be 0 / 0. We define its output as zeros.
+#
+# **Exercise 2.** Write scaled dot-product attention.
+
+# %% tags=["exercise"] id="exercise-attention"
+def scaled_dot_product_attention(q, k, v, mask=None):
+    """softmax(q k^T / sqrt(K)) v -> (B, H, T, K'). mask: True = may attend; a query that sees nothing gets zeros."""
+    raise NotImplementedError
+
+
+# %% tags=["check"] id="check-attention"
+scaled_dot_product_attention = check("scaled_dot_product_attention", scaled_dot_product_attention)
+
+# %% [markdown] id="causal-text"
+# With the mask, what comes later cannot matter. We can prove it with a gradient: how much does the output at place 2 change when
+# the value at place s changes? For s > 2 it must be exactly 0, not just small.
+
+# %% id="causal"
+q, k = torch.randn(1, 1, 6, 4), torch.randn(1, 1, 6, 4)
+v = torch.randn(1, 1, 6, 4, requires_grad=True)
+scaled_dot_product_attention(q, k, v, causal_mask(6, 6))[0, 0, 2].sum().backward()
+v.grad[0, 0].abs().sum(-1)
+
+# %% id="causal-claim"
+assert (v.grad[0, 0, 3:] == 0).all() and (v.grad[0, 0, :3] != 0).all()
+
+# %% [markdown] id="heads-text"
+# ## 7. Heads
+#
+# One attention can look for one thing at a time. A sentence needs several: who did it, where, what goes with what. So the vector of
+# D numbers is cut into H heads of K = D / H numbers, each attends on its own, and the results are laid side by side again.
+#
+# The cut is a matter of axes: (B, T, D) becomes (B, H, T, K), where head h holds the numbers h * K to h * K + K - 1 of each token.
+# Beware of a shortcut that gives the right shape and mixes up the tokens.
+#
+# **Exercise 3.** Cut the heads.
+
+# %% tags=["exercise"] id="exercise-heads"
+def split_heads(x, n_heads):
+    """(B, T, D) -> (B, H, T, K)."""
+    raise NotImplementedError
+
+
+# %% tags=["check"] id="check-heads"
+split_heads = check("split_heads", split_heads)
+
+# %% id="heads-see"
+split_heads(torch.arange(12.0).reshape(1, 2, 6), 3)[0]
+
+# %% [markdown] id="library-text"
+# ## 8. The library's version
+#
+# After a pass, `reveal` shows how minilm writes it. Yours may well be as good.
+
+# %% tags=["check"] id="reveal"
+reveal("scaled_dot_product_attention")
+
+# %% [markdown] id="gpt-text"
+# ## 9. Your attention in a GPT
+#
+# In minilm the attention is an argument of the model. So your function (if it passed; the checks above said so) is what runs here.
+# We train a small GPT on the built-in stories. Training itself is lesson 07; take it as a black box for now.
+
+# %% id="gpt-data"
+from minilm import Batches, BPETokenizer, GPT, TrainConfig, encode_corpus, gpt2_config, train
+from minilm.text.stories import stories
+
+documents = list(stories(400, seed=1))
+tokenizer = BPETokenizer.train(documents, vocab_size=512)
+ids = encode_corpus(documents, tokenizer).ids
+print(len(ids), "tokens")
+
+# %% id="gpt-train"
+config = gpt2_config(vocab_size=512, context_length=64, d_model=64, n_layers=2, n_heads=4)
+model = GPT(config, attention=scaled_dot_product_attention)
+history = train(
+    model,
+    Batches(ids, batch_size=16, context_length=64),
+    TrainConfig(steps=STEPS, learning_rate=3e-3, threads=1),
+    progress=False,
+)
+print(f"loss: {history[0]['loss']:.2f} nats per token at first, {history[-1]['loss']:.2f} at last (log 512 = {math.log(512):.2f})")
+
+# %% id="gpt-claim"
+assert history[-1]["loss"] < history[0]["loss"] - 0.5
+
+# %% [markdown] id="look-text"
+# Where does it look? We hand the model an attention that also writes its weights down: the values are replaced by the identity
+# matrix, so that what comes out is the weights themselves. Before you look: will all heads look the same?
+
+# %% id="look"
+seen = []
+
+
+def watching(q, k, v, mask=None):
+    identity = torch.eye(k.shape[2]).expand(*k.shape[:2], -1, -1)
+    seen.append(scaled_dot_product_attention(q, k, identity, mask))
+    return scaled_dot_product_attention(q, k, v, mask)
+
+
+text = "Once there was a little girl named"
+some = [tokenizer.end_of_text, *tokenizer.encode(text)]
+watcher = GPT.from_arrays(config, model.arrays(), attention=watching)
+logits = watcher(torch.tensor([some]))
+plot_attention(seen[-1][0, :2].detach(), [tokenizer.decode([i]) for i in some])
+
+# %% [markdown] id="next-text"
+# And what does it expect next? The five likeliest tokens:
+
+# %% id="next"
+probabilities = torch.softmax(logits[0, -1], dim=-1)
+for p, i in zip(*probabilities.topk(5), strict=True):
+    print(f"{p.item():6.1%}  {tokenizer.decode([int(i)])!r}")
+
+# %% [markdown] id="summary"
+# ## Summary
+#
+# * Attention is a weighted average: the weights come from queries meeting keys, what is averaged are the values.
+# * Scores are divided by the root of K so that the softmax stays soft, and hidden keys get -inf before it, never after.
+# * Heads are several attentions side by side; cutting and joining them moves axes and changes no number.
+#
+# No row on the ladder yet: one attention is not a language model. Lesson 06 builds the block around it.
+#
+# **Read next**: Vaswani et al. 2017, "Attention is all you need", section 3.2; in minilm `minilm/layers/attention.py` and
+# `minilm/layers/masks.py`.
