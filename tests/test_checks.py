@@ -132,7 +132,9 @@ def test_the_report(capsys):
     rows = json.loads(capsys.readouterr().out)
     assert [row["exercise"] for row in rows] == list(EXERCISES)
     for row in rows:
-        assert row["mistakes"] == row["rejected"] == row["rightly_named"] and row["alternatives"] == row["accepted"] >= 3
+        assert (
+            row["mistakes"] == row["rejected"] == row["rightly_named"] and row["alternatives"] == row["accepted"] >= 3
+        )
 
 
 def test_checks_do_not_import_the_library(subprocess_env):

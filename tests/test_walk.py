@@ -62,7 +62,7 @@ def test_the_verdict_is_honest(gpt, both, said):
 def test_the_bar_says_how_far_it_is():
     assert "0.500 above the n-gram" in walk.distance(2.5, 2.0)
     assert "0.100 below the n-gram" in walk.distance(1.9, 2.0)
-    assert walk.distance(8.0, 2.0).startswith("[" + "." * 30)
+    assert walk.distance(4.0, 2.0).startswith("[" + "." * 30)
     assert walk.distance(2.0, 2.0).startswith("[" + "#" * 30)
 
 

@@ -73,6 +73,7 @@ assert scores[2].argmax() == tokens.index("cat")
 # To turn the scores of one query into shares that sum to 1, we use the softmax: exp of each score, divided by the sum. The output
 # is the average of the values, each weighted by its share. In plain loops:
 
+
 # %% id="loop"
 def attention_in_loops(q, k, v):
     out = torch.zeros(len(q), v.shape[1])
@@ -118,6 +119,7 @@ assert torch.allclose(weights[0], torch.full((6,), 1 / 6))
 # the others. Dividing by the square root of K brings the variance back to 1. We measure it: the *entropy* of the weights says among
 # how many tokens a query hesitates (exp of it is that number; 64 keys, so at most 64).
 
+
 # %% id="entropy"
 def hesitates_among(scores):
     p = torch.softmax(scores, dim=-1)
@@ -127,7 +129,9 @@ def hesitates_among(scores):
 for K in (4, 64, 1024):
     q_random, k_random = torch.randn(64, K), torch.randn(64, K)
     raw = q_random @ k_random.T
-    print(f"K = {K:4}: without scale {hesitates_among(raw):5.1f} of 64 tokens, with {hesitates_among(raw / math.sqrt(K)):5.1f}")
+    print(
+        f"K = {K:4}: without scale {hesitates_among(raw):5.1f} of 64 tokens, with {hesitates_among(raw / math.sqrt(K)):5.1f}"
+    )
 
 # %% id="entropy-claim"
 assert hesitates_among(raw) < 2 < 20 < hesitates_among(raw / math.sqrt(K))
@@ -143,6 +147,7 @@ assert hesitates_among(raw) < 2 < 20 < hesitates_among(raw / math.sqrt(K))
 # ask. The last query is always the last key. With 2 queries and 5 keys, the first query is the fourth token and sees four keys.
 #
 # **Exercise 1.** Write the mask.
+
 
 # %% tags=["exercise"] id="exercise-mask"
 def causal_mask(n_queries, n_keys):
@@ -166,6 +171,7 @@ causal_mask(2, 5).int()
 # corner is left: a query that may see nothing at all. Its row would be 0 / 0. We define its output as zeros.
 #
 # **Exercise 2.** Write scaled dot-product attention.
+
 
 # %% tags=["exercise"] id="exercise-attention"
 def scaled_dot_product_attention(q, k, v, mask=None):
@@ -200,6 +206,7 @@ assert (v.grad[0, 0, 3:] == 0).all() and (v.grad[0, 0, :3] != 0).all()
 #
 # **Exercise 3.** Cut the heads.
 
+
 # %% tags=["exercise"] id="exercise-heads"
 def split_heads(x, n_heads):
     """(B, T, D) -> (B, H, T, K)."""
@@ -227,7 +234,7 @@ reveal("scaled_dot_product_attention")
 # We train a small GPT on the built-in stories. Training itself is lesson 07; take it as a black box for now.
 
 # %% id="gpt-data"
-from minilm import Batches, BPETokenizer, GPT, TrainConfig, encode_corpus, gpt2_config, train
+from minilm import GPT, Batches, BPETokenizer, TrainConfig, encode_corpus, gpt2_config, train
 from minilm.text.stories import stories
 
 documents = list(stories(400, seed=1))
@@ -244,7 +251,9 @@ history = train(
     TrainConfig(steps=STEPS, learning_rate=3e-3, threads=1),
     progress=False,
 )
-print(f"loss: {history[0]['loss']:.2f} nats per token at first, {history[-1]['loss']:.2f} at last (log 512 = {math.log(512):.2f})")
+print(
+    f"loss: {history[0]['loss']:.2f} nats per token at first, {history[-1]['loss']:.2f} at last (log 512 = {math.log(512):.2f})"
+)
 
 # %% id="gpt-claim"
 assert history[-1]["loss"] < history[0]["loss"] - 0.5

@@ -1,6 +1,8 @@
 """The exercises of lesson 05: oracles in loops, the mistakes of their switches, and other right solutions."""
 
+import itertools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -51,35 +53,27 @@ MASK = Exercise(
 # scaled_dot_product_attention(q, k, v, mask) -> (B, H, T, K')
 
 
-def loop_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, **switch: Any) -> Tensor:
+def loop_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor | None = None,
+    scale: Callable[[int, int], float] = lambda K, width: math.sqrt(K),
+    inverted: bool = False,
+    mask_late: bool = False,
+    softmax: bool = True,
+) -> Tensor:
     """One query, one key at a time. A query that sees nothing gets zeros. The switches make the mistakes."""
     B, H, T, K = q.shape
     S, width = k.shape[2], v.shape[3]
     out = torch.zeros(B, H, T, width, dtype=q.dtype)
-    for b in range(B):
-        for h in range(H):
-            for t in range(T):
-                seen = [
-                    s
-                    for s in range(S)
-                    if mask is None or mask.expand(B, H, T, S)[b, h, t, s] != switch.get("turned", False)
-                ]
-                scores = [
-                    float(q[b, h, t] @ k[b, h, s]) / switch.get("scale", lambda K, width: math.sqrt(K))(K, width)
-                    for s in range(S)
-                ]
-                pool = range(S) if switch.get("mask_late") else seen
-                if not pool:
-                    continue
-                top = max(scores[s] for s in pool)
-                weights = {s: math.exp(scores[s] - top) for s in pool}
-                total = sum(weights.values())
-                for s in seen:
-                    out[b, h, t] += (
-                        (1.0 if switch.get("raw") else weights[s] / total)
-                        * v[b, h, s]
-                        * (scores[s] if switch.get("raw") else 1.0)
-                    )
+    allowed = torch.ones(B, H, T, S, dtype=torch.bool) if mask is None else mask.expand(B, H, T, S)
+    for b, h, t in itertools.product(range(B), range(H), range(T)):
+        seen = [s for s in range(S) if mask is None or bool(allowed[b, h, t, s]) != inverted]
+        scores = [float(q[b, h, t] @ k[b, h, s]) / scale(K, width) for s in range(S)]
+        total = sum(math.exp(scores[s]) for s in (range(S) if mask_late else seen))
+        for s in seen:
+            out[b, h, t] += (math.exp(scores[s]) / total if softmax else scores[s]) * v[b, h, s]
     return out
 
 
@@ -147,7 +141,7 @@ ATTENTION = Exercise(
             mistaken(scale=lambda K, width: math.sqrt(width)),
             "the scale is that of the keys, not of the values",
         ),
-        Mistake("mask inverted", mistaken(turned=True), "True means that a query may attend"),
+        Mistake("mask inverted", mistaken(inverted=True), "True means that a query may attend"),
         Mistake(
             "mask late",
             mistaken(mask_late=True),
@@ -158,7 +152,7 @@ ATTENTION = Exercise(
             "softmax over queries", over_queries, "each query shares out its attention among the keys: the last axis"
         ),
         Mistake("NaN", no_number, "a query that may attend to nothing must get zeros, not NaN"),
-        Mistake("no softmax", mistaken(raw=True), "turn the scores of each query into probabilities first"),
+        Mistake("no softmax", mistaken(softmax=False), "turn the scores of each query into probabilities first"),
         Mistake("mask ignored", lambda q, k, v, mask=None: loop_attention(q, k, v), "use the mask where there is one"),
     ),
     (einsum_attention, exponential_attention, lambda q, k, v, mask=None: loop_attention(q, k, v, mask)),

@@ -189,8 +189,8 @@ class Walk:
 
 
 def distance(bits: float, bar: float) -> str:
-    """How far the GPT is from the n-gram, as a bar: full means level with it, 8 bits is the empty bar."""
-    done = min(1.0, max(0.0, (8 - bits) / (8 - bar)))
+    """How far the GPT is from the n-gram, as a bar: full means level with it, 2 bits behind it is the empty bar."""
+    done = min(1.0, max(0.0, 1 - (bits - bar) / 2))
     width = 30
     blocks = "#" * round(width * done) + "." * (width - round(width * done))
     gap = f"{bits - bar:.3f} above the n-gram" if bits > bar else f"{bar - bits:.3f} below the n-gram"
