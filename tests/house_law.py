@@ -28,7 +28,6 @@ MAY_IMPORT: dict[str, set[str]] = {
 EXCEPTIONS: dict[tuple[str, str], str] = {
     ("minilm/checks/exercises.py", "*"): "the one file that joins the checks and the library",
     ("minilm/cli/check.py", "checks"): "the verb that runs the checks",
-    ("minilm/cli/lesson.py", "checks"): "the verb that opens lessons, which are checked",
 }
 
 # ---- packages that belong in one place
@@ -58,7 +57,9 @@ CORE += ["training/loss.py", "training/loop.py", "decoding/generate.py", "classi
 CLI_SUPPORT = {"__init__", "main", "options", "writing"}
 
 # file -> why its tests may be skipped where something is missing
-SKIPS: dict[str, str] = {}
+SKIPS: dict[str, str] = {
+    "tests/test_cli.py": "limits on file sizes, and what else only a POSIX system can be asked for",
+}
 
 # The words are joined here, so that the rules do not find themselves.
 UNFINISHED = re.compile(r"\b(" + "|".join(("TO" + "DO", "FIX" + "ME", "X" * 3)) + r")\b")

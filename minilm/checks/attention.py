@@ -82,26 +82,31 @@ def mistaken(**switch: Any) -> Any:
     return lambda q, k, v, mask=None: loop_attention(q, k, v, mask, **switch)
 
 
+def shares(scores: Tensor, dim: int) -> Tensor:
+    """exp of each score, divided by the sum; our scores are small enough for the plain formula in float64."""
+    return torch.exp(scores) / torch.exp(scores).sum(dim, keepdim=True)
+
+
 def zero_for_minus_infinity(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     scores = q @ k.mT / math.sqrt(q.shape[-1])
-    return torch.softmax(scores if mask is None else scores.masked_fill(~mask, 0.0), -1) @ v
+    return shares(scores if mask is None else scores.masked_fill(~mask, 0.0), -1) @ v
 
 
 def over_queries(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     scores = q @ k.mT / math.sqrt(q.shape[-1])
-    return torch.softmax(scores if mask is None else scores.masked_fill(~mask, -math.inf), -2) @ v
+    return shares(scores if mask is None else scores.masked_fill(~mask, -math.inf), -2) @ v
 
 
 def no_number(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     scores = q @ k.mT / math.sqrt(q.shape[-1])
-    return torch.softmax(scores if mask is None else scores.masked_fill(~mask, -math.inf), -1) @ v
+    return shares(scores if mask is None else scores.masked_fill(~mask, -math.inf), -1) @ v
 
 
 def einsum_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     scores = torch.einsum("bhtk,bhsk->bhts", q, k) * q.shape[-1] ** -0.5
     if mask is not None:
         scores = scores.masked_fill(~mask, -math.inf)
-    return torch.einsum("bhts,bhsw->bhtw", torch.softmax(scores, -1).nan_to_num(0.0), v)
+    return torch.einsum("bhts,bhsw->bhtw", shares(scores, -1).nan_to_num(0.0), v)
 
 
 def exponential_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -1,14 +1,21 @@
-"""Where checks and library meet: the exercises by name, each with the library's function as its solution."""
+"""Where checks and library meet: the exercises by name, each with the library's function as its solution.
 
+`python -m minilm.checks.exercises FILE` judges the functions of a file; `minilm check` runs it in a process of its own.
+"""
+
+import dataclasses
 import importlib
 import inspect
+import json
+import runpy
+import sys
 from collections.abc import Callable
 from typing import Any
 
-from minilm.checks import attention
+from minilm.checks.attention import EXERCISES as ATTENTION
 from minilm.checks.compare import Exercise, Verdict, judge
 
-EXERCISES: dict[str, Exercise] = {exercise.name: exercise for exercise in attention.EXERCISES}
+EXERCISES: dict[str, Exercise] = {exercise.name: exercise for exercise in ATTENTION}
 SOLUTIONS = {
     "causal_mask": "minilm.layers.masks",
     "scaled_dot_product_attention": "minilm.layers.attention",
@@ -72,3 +79,23 @@ def report() -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def judge_file(path: str) -> list[dict[str, str]]:
+    """A verdict for every exercise that the file defines. Functions that come from minilm itself are refused."""
+    names = runpy.run_path(path)
+    verdicts = []
+    for name, exercise in EXERCISES.items():
+        function = names.get(name)
+        if not callable(function):
+            verdict = Verdict("not started", "not started: the file defines no function of this name")
+        elif getattr(function, "__module__", "").startswith("minilm"):
+            verdict = Verdict("wrong", "this function comes from minilm: write your own")
+        else:
+            verdict = judge(exercise, function)
+        verdicts.append({"exercise": name, **dataclasses.asdict(verdict)})
+    return verdicts
+
+
+if __name__ == "__main__":
+    print("verdict " + json.dumps(judge_file(sys.argv[1])))

@@ -103,5 +103,5 @@ def explain(error: Exception) -> str:
 def complain(message: str, code: int = 2) -> int:
     """Print one line on stderr, of a long one (a path, a list) its two ends, and return the exit code."""
     line = " ".join(f"minilm: {message}".split())
-    print(line if len(line) <= 200 else f"{line[:95]} ... {line[-100:]}", file=sys.stderr)
+    print(line if len(line) <= 400 else f"{line[:195]} ... {line[-200:]}", file=sys.stderr)
     return code
