@@ -156,9 +156,11 @@ def model_options(kind: str, chosen: dict[str, Any], vocab_size: int) -> Any:
 def attention_part(plain: bool, device: Any, context_length: int) -> dict[str, Any]:
     """The attention to build a model with: nothing for the readable one, else the fused kernel as a part for `build_model`.
 
-    On a CPU and in short contexts the readable one trains faster: the kernel's backward pass is slow there.
+    On a CPU, in bfloat16 and short contexts, the readable one trains faster: the kernel's backward pass is slow there.
     """
-    if plain or (device.type == "cpu" and context_length <= 256):
+    from minilm.runtime import multiplies_bfloat16
+
+    if plain or (device.type == "cpu" and context_length <= 256 and multiplies_bfloat16(device)):
         return {}
     from minilm.fast.attention import scaled_dot_product_attention
 
