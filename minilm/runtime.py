@@ -45,7 +45,10 @@ def pick_device(name: str = "auto") -> "torch.device":
     if not present.get(name.split(":")[0], False):
         usable = ", ".join(device for device, here in present.items() if here)
         raise ValueError(f"device {name!r} is not available on this machine: choose one of auto, {usable}")
-    return torch.device(name)
+    try:
+        return torch.device(name)
+    except RuntimeError:
+        raise ValueError(f"device {name!r} is not a device: write for example cpu, cuda or cuda:1") from None
 
 
 def pick_dtype(name: str, device: "torch.device") -> "torch.dtype":

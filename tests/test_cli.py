@@ -229,6 +229,7 @@ BAD = [
     ("damaged manifest", "generate {room}/garbage", MANIFEST),
     ("tokenizer exchanged", "generate {room}/mixed", "tokenizer.json"),
     ("fewer tokens than the model", "generate {room}/mismatch", "tokenizer"),
+    ("a device that is none", "generate {room}/full --device cpu:abc", "cpu:abc"),
     ("nothing to resume", "train --resume {room}/full", "full"),
     ("resume of nothing", "train --resume {room}/missing", "missing"),
     ("resume of a count", "train --resume {room}/ngram", "ngram"),
