@@ -20,7 +20,7 @@ class Picture(Figure):
 
     def _repr_png_(self) -> bytes:
         buffer = BytesIO()
-        self.savefig(buffer, format="png", dpi=110)
+        self.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
         return buffer.getvalue()
 
 

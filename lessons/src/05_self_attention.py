@@ -12,7 +12,7 @@
 
 # %% tags=["parameters"] id="parameters"
 QUICK = False
-STEPS = 300
+STEPS = 1500
 
 # %% id="setup"
 import importlib.util

@@ -34,7 +34,7 @@ def run(arguments: list[str]) -> int:
     path = Path(options.file)
     if not path.is_file():
         raise ValueError(f"{path} is no file: name the Python file that holds your functions")
-    command = [sys.executable, "-m", "minilm.checks.exercises", str(path.resolve())]
+    command = [sys.executable, "-P", "-m", "minilm.checks.exercises", str(path.resolve())]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"}
     try:
         done = subprocess.run(

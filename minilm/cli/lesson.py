@@ -35,7 +35,9 @@ def run(arguments: list[str]) -> int:
     mine = minilm_home() / "my" / source.name
     mine.parent.mkdir(parents=True, exist_ok=True)
     if not mine.exists():
-        shutil.copyfile(source, mine)
+        unfinished = mine.with_suffix(".tmp")
+        shutil.copyfile(source, unfinished)
+        unfinished.replace(mine)
     print(f"your copy of the lesson: {mine}")
     if options.no_open:
         return 0
