@@ -122,6 +122,7 @@ class Walk:
                 return
             looked = record["seconds"]
             bits = evaluate(model, self.prepared.validation, self.tokenizer, max_bytes=LOOK_BYTES).bits_per_byte
+            record["validation"] = bits  # a point on the loss picture
             self.say(
                 f"{looked:4.0f} s  {distance(bits, self.bar)}\n        {one_line(self.options.prompt + self.write(model))}"
             )
