@@ -178,7 +178,22 @@ def test_saved_and_loaded(trained, tmp_path):
             "h😀" if tokenizer.kind == "char" else "hello 😀"
         )
     assert [path.name for path in tmp_path.iterdir()] == ["t.json"]
-    for content in ("", "{", "[]", '{"kind": "word"}', '{"kind": "bpe"}', '{"kind": "char", "characters": "ba"}'):
+    hostile = (
+        '{"kind": []}',
+        '{"kind": "char", "characters": ["a", "b"]}',
+        '{"kind": "bpe", "pattern": "a", "specials": ["<|endoftext|>"], "merges": [[97.9, 98]]}',
+        '{"kind": "bpe", "pattern": "a", "specials": ["<|endoftext|>"], "merges": [[Infinity, 98]]}',
+        "[" * 100_000,
+    )
+    for content in (
+        *hostile,
+        "",
+        "{",
+        "[]",
+        '{"kind": "word"}',
+        '{"kind": "bpe"}',
+        '{"kind": "char", "characters": "ba"}',
+    ):
         (tmp_path / "bad.json").write_text(content, encoding="utf-8")
         with pytest.raises(ValueError, match=r"bad\.json is not a tokenizer file"):
             load_tokenizer(tmp_path / "bad.json")

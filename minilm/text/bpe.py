@@ -125,7 +125,9 @@ class BPETokenizer(Tokenizer):
 
     @classmethod
     def from_dict(cls, table: dict[str, Any]) -> "BPETokenizer":
-        merges = [(int(left), int(right)) for left, right in table["merges"]]
+        merges = [(left, right) for left, right in table["merges"]]
+        if not all(type(part) is int for pair in merges for part in pair):
+            raise TypeError("merges must be pairs of whole numbers")
         return cls(merges, table["specials"], table["pattern"])
 
 

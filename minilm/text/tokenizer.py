@@ -146,6 +146,8 @@ class CharTokenizer(Tokenizer):
 
     @classmethod
     def from_dict(cls, table: dict[str, Any]) -> "CharTokenizer":
+        if not isinstance(table["characters"], str):
+            raise TypeError("characters must be a string")
         return cls(table["characters"])
 
 
@@ -175,7 +177,7 @@ def tokenizer_from_dict(table: dict[str, Any]) -> Tokenizer:
     from minilm.text.bpe import BPETokenizer  # which itself stands on this file
 
     kinds: dict[str, type[Tokenizer]] = {kind.kind: kind for kind in (BPETokenizer, ByteTokenizer, CharTokenizer)}
-    if not isinstance(table, dict) or table.get("kind") not in kinds:
+    if not isinstance(table, dict) or str(table.get("kind")) not in kinds:
         raise ValueError(f"this is not the description of a tokenizer of kind {', '.join(sorted(kinds))}")
     try:
         return kinds[table["kind"]].from_dict(table)
@@ -187,5 +189,5 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     """The tokenizer saved at this path; ValueError in one line if the file holds none."""
     try:
         return tokenizer_from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
-    except ValueError as error:  # also what json and a wrong encoding raise
+    except (ValueError, RecursionError) as error:  # also what json and a wrong encoding raise
         raise ValueError(f"{path} is not a tokenizer file: {error}") from None
