@@ -26,7 +26,9 @@ from minilm.models.config import GPTConfig
 from minilm.models.counted import CountedLM
 from minilm.models.gpt import GPT
 from minilm.models.mixture import Mixture
-from minilm.plots import plot_attention, plot_ladder, plot_loss
+from minilm.plots.attention import plot_attention
+from minilm.plots.ladder import plot_ladder
+from minilm.plots.loss import plot_loss
 from minilm.text.token_file import TokenFile, encode_corpus
 from minilm.text.tokenizer import ByteTokenizer, CharTokenizer
 

@@ -158,7 +158,7 @@ GOOD = [
     (import_rooms, "minilm/checks/exercises.py", "from minilm.layers.attention import split_heads"),
     (import_rooms, "minilm/cli/check.py", "from minilm.checks.exercises import EXERCISES"),
     (import_packages, "minilm/bench/peers.py", "def f():\n    import transformers"),
-    (import_packages, "minilm/plots.py", "import matplotlib.pyplot as plt"),
+    (import_packages, "minilm/plots/ladder.py", "import matplotlib.pyplot as plt"),
     (no_side_effects, "minilm/runtime.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch"),
     (hand_written, "minilm/models/gpt.py", "from torch import nn\nx = nn.Module, nn.Parameter, nn.ModuleList"),
     (hand_written, "minilm/models/gpt.py", "from minilm.layers.basic import softmax\nsoftmax(1, 0)"),

@@ -27,7 +27,7 @@ import math
 import torch
 
 from minilm.checks.exercises import check, reveal
-from minilm.plots import plot_attention
+from minilm.plots.attention import plot_attention
 
 if QUICK:
     STEPS = 20

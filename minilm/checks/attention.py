@@ -28,7 +28,8 @@ def loop_mask(
 
 MASK = Exercise(
     "causal_mask",
-    lambda generator: [(5, 5), (2, 7), (1, 4), (1, 1)],
+    "start from torch.ones(n_queries, n_keys) and think which corner to keep, or compare a column of places with a row of places",
+    lambda seed: [(5, 5), (2, 7), (1, 4), (1, 1)],
     loop_mask,
     (
         Mistake(
@@ -118,8 +119,9 @@ def exponential_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None =
     return weights @ v / torch.where(total == 0, torch.ones_like(total), total)
 
 
-def attention_inputs(generator: Generator) -> list[tuple[Any, ...]]:
+def attention_inputs(seed: int) -> list[tuple[Any, ...]]:
     """Ugly sizes, K' != K, T != S; with no mask, a random one, and one that hides everything from a query."""
+    generator = Generator().manual_seed(seed)
     cases: list[tuple[Any, ...]] = []
     for B, H, T, S, K, width in ((2, 3, 5, 7, 4, 6), (3, 2, 4, 6, 5, 3)):
         q, k, v = (
@@ -136,6 +138,7 @@ def attention_inputs(generator: Generator) -> list[tuple[Any, ...]]:
 
 ATTENTION = Exercise(
     "scaled_dot_product_attention",
+    "four steps: scores from q and k, the scale, the mask, the softmax; then the average of v. Look at the matrix version above",
     attention_inputs,
     loop_attention,
     (
@@ -180,8 +183,9 @@ def loop_split(x: Tensor, n_heads: int) -> Tensor:
 
 HEADS = Exercise(
     "split_heads",
-    lambda generator: [
-        (torch.randn(B, T, D, generator=generator, dtype=torch.float64), H)
+    "K = D / n_heads. First give the last axis two axes of its own, then move the axis of the heads",
+    lambda seed: [
+        (torch.randn(B, T, D, generator=Generator().manual_seed(seed + D), dtype=torch.float64), H)
         for B, T, D, H in ((2, 5, 12, 3), (3, 4, 10, 2))
     ],
     loop_split,

@@ -1,27 +1,42 @@
-"""Where checks and library meet: the exercises by name, each with the library's function as its solution.
+"""Where checks and library meet: the exercises by name, each with the library's function as its solution."""
 
-`python -m minilm.checks.exercises FILE` judges the functions of a file; `minilm check` runs it in a process of its own.
-"""
-
-import dataclasses
 import importlib
 import inspect
-import json
-import runpy
-import sys
 from collections.abc import Callable
 from typing import Any
 
-from minilm.checks.attention import EXERCISES as ATTENTION
-from minilm.checks.compare import Exercise, Verdict, judge
+from minilm.checks import attention, kneser_ney, measuring, ngrams, tokens
+from minilm.checks.card import CheckFailed, show
+from minilm.checks.compare import Exercise, judge
+from minilm.checks.results import read_results, record
 
-EXERCISES: dict[str, Exercise] = {exercise.name: exercise for exercise in ATTENTION}
+EXERCISES: dict[str, Exercise] = {
+    exercise.name: exercise
+    for concept in (tokens, measuring, ngrams, attention, kneser_ney)
+    for exercise in concept.EXERCISES
+}
 SOLUTIONS = {
+    "count_pairs": "minilm.text.bpe_train",
+    "merge_pair": "minilm.text.bpe_train",
+    "learn_merges": "minilm.text.bpe_train",
+    "encode_piece": "minilm.text.bpe",
+    "pad_batch": "minilm.text.padding",
+    "negative_log_likelihood": "minilm.metrics",
+    "perplexity": "minilm.metrics",
+    "text_bits_per_byte": "minilm.metrics",
+    "count_ngrams": "minilm.classical.counting",
+    "add_k": "minilm.classical.counting",
+    "interpolate": "minilm.classical.counting",
+    "draw": "minilm.classical.counting",
+    "absolute_discount": "minilm.classical.discounting",
+    "continuation_counts": "minilm.classical.discounting",
+    "kneser_ney": "minilm.classical.discounting",
+    "k_fold": "minilm.classical.tuning",
+    "grid_search": "minilm.classical.tuning",
     "causal_mask": "minilm.layers.masks",
     "scaled_dot_product_attention": "minilm.layers.attention",
     "split_heads": "minilm.layers.attention",
 }
-PASSED: set[str] = set()
 
 
 def find(name: str) -> Exercise:
@@ -39,25 +54,18 @@ def solution(name: str) -> Callable[..., Any]:
 def check(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     """Judge the student's function, say how it went, and return it if it passed, else the library's.
 
-    So the rest of a notebook runs either way, and the student is told whose code it runs.
+    So the rest of a notebook runs either way, and the student is told whose code it runs. In a script, wrong code raises
+    CheckFailed.
     """
-    verdict = judge(find(name), function)
-    if verdict.passed:
-        PASSED.add(name)
-        print(f"{name}: {verdict.message}. From here on your own code runs.")
-        return function
-    print(f"{name}: {explain(verdict)}\nUntil it passes, the library's version runs.")
-    return solution(name)
-
-
-def explain(verdict: Verdict) -> str:
-    """The verdict in one line, with its hint in a second one."""
-    return verdict.message + (f"\n  hint: {verdict.hint}" if verdict.hint else "")
+    verdict = judge(find(name), function, solution(name))
+    record(name, verdict)
+    show(name, verdict)
+    return function if verdict.passed else solution(name)
 
 
 def reveal(name: str, give_up: bool = False) -> None:
     """Print the library's source, once the exercise has been passed (or with give_up=True)."""
-    if name in PASSED or give_up:
+    if give_up or read_results().get(find(name).name, {}).get("passed"):
         print(inspect.getsource(solution(name)))
     else:
         print(f"{name}: solve it first, or say reveal({name!r}, give_up=True)")
@@ -81,21 +89,4 @@ def report() -> list[dict[str, Any]]:
     return rows
 
 
-def judge_file(path: str) -> list[dict[str, str]]:
-    """A verdict for every exercise that the file defines. Functions that come from minilm itself are refused."""
-    names = runpy.run_path(path)
-    verdicts = []
-    for name, exercise in EXERCISES.items():
-        function = names.get(name)
-        if not callable(function):
-            verdict = Verdict("not started", "not started: the file defines no function of this name")
-        elif getattr(function, "__module__", "").startswith("minilm"):
-            verdict = Verdict("wrong", "this function comes from minilm: write your own")
-        else:
-            verdict = judge(exercise, function)
-        verdicts.append({"exercise": name, **dataclasses.asdict(verdict)})
-    return verdicts
-
-
-if __name__ == "__main__":
-    print("verdict " + json.dumps(judge_file(sys.argv[1])))
+__all__ = ["EXERCISES", "CheckFailed", "check", "report", "reveal", "solution"]

@@ -37,7 +37,7 @@ def run(arguments: list[str]) -> int:
     from minilm.cli.writing import stream_text
     from minilm.evaluation.ladder import counted_rungs, format_ladder, ladder_to_dict, model_rung, uniform_rung
     from minilm.evaluation.mix import mix
-    from minilm.plots import plot_ladder
+    from minilm.plots.ladder import plot_ladder
     from minilm.text.corpus import load_corpus
     from minilm.text.token_file import encode_corpus
     from minilm.training.checkpoint import load_checkpoint

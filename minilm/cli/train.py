@@ -209,7 +209,7 @@ def finish(
     as_json: bool,
 ) -> int:
     """Train, then say what came out and what to do next."""
-    from minilm.plots import plot_loss
+    from minilm.plots.loss import plot_loss
     from minilm.training.loop import TrainingFailed
     from minilm.training.run import read_log, run_training
 

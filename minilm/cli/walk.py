@@ -105,7 +105,7 @@ class Walk:
         from minilm.evaluation.evaluate import evaluate
         from minilm.evaluation.ladder import model_rung, one_line
         from minilm.models.registry import build_model
-        from minilm.plots import plot_loss
+        from minilm.plots.loss import plot_loss
         from minilm.runtime import pick_device, set_seed
         from minilm.training.run import run_training
 
@@ -163,7 +163,7 @@ class Walk:
     def report(self) -> None:
         """The ladder as a table, a picture and JSON, the verdict, longer samples, and what to try next."""
         from minilm.evaluation.ladder import ladder_to_dict
-        from minilm.plots import plot_ladder
+        from minilm.plots.ladder import plot_ladder
 
         if not self.rungs:
             self.say("no model was finished")

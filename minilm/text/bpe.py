@@ -13,7 +13,7 @@ from typing import Any
 import regex
 import tiktoken
 
-from minilm.text.bpe_train import Pair, train_bpe
+from minilm.text.bpe_train import Pair, merge_pair, train_bpe
 from minilm.text.tokenizer import END_OF_TEXT, Tokenizer, utf8
 
 # How GPT-2 cuts a text (Radford et al. 2019): English contractions, then words, numbers and signs with the blank before them.
@@ -129,6 +129,20 @@ class BPETokenizer(Tokenizer):
         if not all(type(part) is int for pair in merges for part in pair):
             raise TypeError("merges must be pairs of whole numbers")
         return cls(merges, table["specials"], table["pattern"])
+
+
+def encode_piece(piece: bytes, merges: Sequence[Pair]) -> list[int]:
+    """The ids of one piece: apply the merges in the order in which they were learned, each from left to right.
+
+    Ids 0..255 are the bytes, merge i makes 256 + i.
+
+    >>> encode_piece(b"abab", [(97, 98), (256, 97)])
+    [257, 98]
+    """
+    ids = list(piece)
+    for i, pair in enumerate(merges):
+        ids = merge_pair(ids, pair, 256 + i)
+    return ids
 
 
 def compile_pattern(pattern: str) -> regex.Pattern[str]:

@@ -7,7 +7,7 @@ dropped when they surface. Sennrich et al. 2016, "Neural machine translation of 
 
 import heapq
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import regex
@@ -77,7 +77,39 @@ def train_bpe(documents: Iterable[str], n_merges: int, pattern: str) -> list[Pai
     return merges
 
 
-def merge_pair(ids: list[int], pair: Pair, token: int) -> list[int]:
+def count_pairs(words: Sequence[Sequence[int]], frequencies: Sequence[int]) -> dict[Pair, int]:
+    """How often each pair of neighbours occurs in words that occur `frequencies` times: at each place, inside words only.
+
+    >>> count_pairs([[1, 1, 1], [1, 2]], [5, 3])
+    {(1, 1): 10, (1, 2): 3}
+    """
+    counts: dict[Pair, int] = {}
+    for word, frequency in zip(words, frequencies, strict=True):
+        for pair in pairwise(word):
+            counts[pair] = counts.get(pair, 0) + frequency
+    return counts
+
+
+def learn_merges(words: Iterable[Sequence[int]], frequencies: Sequence[int], n_merges: int) -> list[Pair]:
+    """The first n_merges merges of these words of byte ids 0..255; merge i makes token 256 + i. Fewer if no pair is left.
+
+    The most frequent pair wins; among equals the one whose (left bytes, right bytes) come last in the alphabet.
+
+    >>> learn_merges([b"aab", b"cab"], [1, 2], 2)  # "ab" 3 times, then "c" + "ab" twice
+    [(97, 98), (99, 256)]
+    """
+    current = [list(word) for word in words]
+    spelling = [bytes([byte]) for byte in range(256)]  # what each token stands for
+    merges: list[Pair] = []
+    while len(merges) < n_merges and (counts := count_pairs(current, frequencies)):
+        best = max(counts, key=lambda pair: (counts[pair], spelling[pair[0]], spelling[pair[1]]))
+        current = [merge_pair(word, best, len(spelling)) for word in current]
+        spelling.append(spelling[best[0]] + spelling[best[1]])
+        merges.append(best)
+    return merges
+
+
+def merge_pair(ids: Sequence[int], pair: Pair, token: int) -> list[int]:
     """Replace each occurrence of the pair by the token, from left to right, without overlap.
 
     >>> merge_pair([1, 1, 1, 2], (1, 1), 9)
