@@ -29,6 +29,7 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     ("minilm/checks/exercises.py", "*"): "the one file that joins the checks and the library",
     ("minilm/cli/check.py", "checks"): "the verb that runs the checks",
     ("minilm/cli/lesson.py", "checks"): "the verb that shows what has been passed",
+    ("minilm/checks/grade.py", "checks.exercises"): "it judges a whole file by them",
     ("minilm/checks/compare.py", "checks.values"): "what it compares with; a concept sees compare alone",
 }
 
