@@ -107,7 +107,9 @@ def budget(notebook: Any, size: int) -> Iterator[str]:
     lines = [len(source.splitlines()) for source in code]
     words = sum(len(cell.source.split()) for cell in notebook.cells if cell.cell_type == "markdown")
     exercises = sum("exercise" in cell.metadata.get("tags", []) for cell in notebook.cells)
-    pictures = sum("image/png" in output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", []))
+    pictures = sum(
+        "image/png" in output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", [])
+    )
     figures = {
         "cells": (len(notebook.cells), 25, 50),
         "words of prose": (words, 900, 2000),

@@ -84,6 +84,18 @@ def n_cores() -> int:
 
 
 @contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """A path to write to, beside `path`, whose place it takes when the block ends well: a file appears whole or not at all."""
+    path = Path(path)
+    unfinished = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")  # what writes pictures looks at the suffix
+    try:
+        yield unfinished
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
     """Raise TimeoutError in what runs inside once it takes longer. Only the main thread of a POSIX system can be stopped."""
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():

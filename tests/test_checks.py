@@ -1,98 +1,280 @@
 """The checks cannot be fooled: references and other right solutions pass, every mistake is rejected with its own hint."""
 
-import json
+import random
 import subprocess
 import sys
+import time
 
+import numpy as np
 import pytest
 import torch
 
-from minilm.checks import exercises
-from minilm.checks.compare import judge
-from minilm.checks.exercises import EXERCISES, check, reveal, solution
-from minilm.cli.main import main
+from minilm.checks.card import Card, CheckFailed
+from minilm.checks.compare import Exercise, Mistake, judge
+from minilm.checks.exercises import EXERCISES, SOLUTIONS, check, reveal, solution
+from minilm.checks.results import read_results, results_folder
 
 MISTAKES = [(name, mistake) for name, exercise in EXERCISES.items() for mistake in exercise.mistakes]
 ALTERNATIVES = [(name, i) for name, exercise in EXERCISES.items() for i in range(len(exercise.alternatives))]
+HEADS = EXERCISES["split_heads"]
+right_heads = HEADS.alternatives[0]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINILM_HOME", str(tmp_path))
+
+
+# ---- every exercise
+
+
+def test_the_course_has_enough():
+    assert len(EXERCISES) >= 12 and len(MISTAKES) >= 70 and list(EXERCISES) != sorted(EXERCISES)
+    assert set(EXERCISES) == set(SOLUTIONS)
 
 
 @pytest.mark.parametrize("name", EXERCISES)
 def test_the_library_passes_and_is_short(name):
-    assert judge(EXERCISES[name], solution(name)).passed
-    assert solution(name).__code__.co_code and len(EXERCISES[name].mistakes) >= 4
-    assert len(EXERCISES[name].alternatives) >= 3
+    verdict = judge(EXERCISES[name], solution(name))
+    assert verdict.passed, verdict
+    lines = {line for *_, line in solution(name).__code__.co_lines() if line is not None}
+    assert max(lines) - min(lines) <= 40 and solution(name).__doc__
+    assert len(EXERCISES[name].mistakes) >= 4 and len(EXERCISES[name].alternatives) >= 3
+    assert len(EXERCISES[name].start) > 20
 
 
 @pytest.mark.parametrize(("name", "mistake"), MISTAKES, ids=[f"{name}-{mistake.name}" for name, mistake in MISTAKES])
 def test_every_mistake_is_rejected_with_its_own_hint(name, mistake):
     verdict = judge(EXERCISES[name], mistake.function)
     assert (verdict.status, verdict.mistake, verdict.hint) == ("wrong", mistake.name, mistake.hint)
+    assert "\n" not in verdict.message
 
 
 @pytest.mark.parametrize(("name", "number"), ALTERNATIVES)
 def test_other_right_solutions_are_accepted(name, number):
-    assert judge(EXERCISES[name], EXERCISES[name].alternatives[number]).passed
+    verdict = judge(EXERCISES[name], EXERCISES[name].alternatives[number])
+    assert verdict.passed, verdict
 
 
-def test_hints_are_different():
-    for exercise in EXERCISES.values():
-        assert len({mistake.hint for mistake in exercise.mistakes}) >= len(exercise.mistakes) - 1
+@pytest.mark.parametrize("name", EXERCISES)
+def test_hints_are_different_and_names_too(name):
+    mistakes = EXERCISES[name].mistakes
+    assert len({mistake.hint for mistake in mistakes}) == len({mistake.name for mistake in mistakes}) == len(mistakes)
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_inputs_are_many_and_differ_from_seed_to_seed_and_not_from_call_to_call(name):
+    inputs = EXERCISES[name].inputs
+    assert len(inputs(1)) >= 2 and repr(inputs(1)) == repr(inputs(1))
 
 
 def stub(*arguments):
     raise NotImplementedError
 
 
-def test_a_stub_is_not_started(capsys):
-    for name in EXERCISES:
-        assert check(name, stub) is solution(name)
-        assert "not started" in capsys.readouterr().out
+@pytest.mark.parametrize("name", EXERCISES)
+def test_a_stub_is_not_started(name, capsys):
+    assert check(name, stub) is solution(name)
+    assert "not started" in capsys.readouterr().out
+    assert read_results() == {}
 
 
-def test_a_pass_hands_the_student_their_own_function(capsys):
-    own = EXERCISES["split_heads"].alternatives[1]
-    assert check("split_heads", own) is own
-    assert "your own code runs" in capsys.readouterr().out
-
-
-def test_the_source_is_shown_after_a_pass_only(capsys, monkeypatch):
-    monkeypatch.setattr(exercises, "PASSED", set())
-    reveal("causal_mask")
-    assert "def causal_mask" not in capsys.readouterr().out
-    reveal("causal_mask", give_up=True)
-    assert "def causal_mask" in capsys.readouterr().out
+# ---- what the examiner sees, whatever the exercise
 
 
 def overwrites(x, n_heads):
-    x *= 1.0
-    x[0, 0, 0] += 1.0
-    return solution("split_heads")(x, n_heads)
+    x *= 2.0
+    return right_heads(x / 2.0, n_heads)
 
 
-def draws(x, n_heads):
+def draws_torch(x, n_heads):
     torch.rand(1)
-    return solution("split_heads")(x, n_heads)
+    return right_heads(x, n_heads)
+
+
+def draws_numpy(x, n_heads):
+    np.random.random()
+    return right_heads(x, n_heads)
+
+
+def draws_python(x, n_heads):
+    random.random()
+    return right_heads(x, n_heads)
 
 
 def crashes(x, n_heads):
     return x.view(7, 7, 7)
 
 
+def not_started_inside(x, n_heads):
+    return stub(x)
+
+
+def exits(x, n_heads):
+    raise SystemExit(0)
+
+
+CALLS = []
+
+
+def right_once(x, n_heads):
+    CALLS.append(1)
+    return right_heads(x, n_heads) + len(CALLS) % 2  # the first call only looks who is called
+
+
+def wraps(x, n_heads):
+    return solution("split_heads")(x, n_heads)
+
+
 @pytest.mark.parametrize(
     ("function", "said"),
     [
         (overwrites, "changes its arguments"),
-        (draws, "random numbers"),
-        (crashes, "RuntimeError"),
-        (lambda x, n: x.numpy(), "not a tensor"),
-        (lambda x, n: solution("split_heads")(x, n).float(), "dtype"),
+        (draws_torch, "random numbers"),
+        (draws_numpy, "random numbers"),
+        (draws_python, "random numbers"),
+        (crashes, "(return x.view(7, 7, 7)): RuntimeError"),
+        (not_started_inside, "NotImplementedError"),
+        (exits, "SystemExit"),
+        (right_once, "a second time"),
+        (wraps, "calls the library's version"),
+        (lambda x, n: x.numpy(), "a ndarray, not a tensor"),
+        (lambda x, n: None, "the answer is None, not a tensor"),
+        (lambda x, n: right_heads(x, n).float() + 1, "dtype"),
         (lambda x, n: x, "shape"),
-        (lambda x, n: solution("split_heads")(x, n) * float("nan"), "index"),
+        (lambda x, n: right_heads(x, n) * float("nan"), "nan"),
+        (lambda x, n: right_heads(x, n) + 1e-6, "it should be"),
     ],
 )
 def test_what_a_careful_examiner_sees(function, said):
-    verdict = judge(EXERCISES["split_heads"], function)
-    assert verdict.status == "wrong" and said in verdict.message
+    CALLS.clear()
+    verdict = judge(HEADS, function, solution("split_heads"))
+    assert verdict.status == "wrong" and said in verdict.message, verdict
+    assert "\n" not in verdict.message and "Traceback" not in verdict.message
+
+
+def test_the_library_handed_in_is_not_a_pass(capsys):
+    """Running the check cell a second time gives it the library's function, which the first run returned."""
+    handed_out = check("causal_mask", stub)
+    assert check("causal_mask", handed_out) is handed_out
+    assert "the library's version" in capsys.readouterr().out and not read_results()
+
+
+def test_an_endless_loop_is_stopped():
+    def endless(x, n_heads):
+        while True:
+            pass
+
+    started = time.monotonic()
+    verdict = judge(HEADS, endless)
+    assert verdict.status == "wrong" and "longer than" in verdict.message and time.monotonic() - started < 60
+
+
+def test_an_error_has_the_hint_of_the_mistake_that_fails_alike():
+    exercise = Exercise(
+        "halves",
+        "start",
+        lambda seed: [([1.0, 2.0],), ([],)],
+        lambda xs: sum(xs) / len(xs) if xs else 0.0,
+        (Mistake("empty", lambda xs: sum(xs) / len(xs), "what if there is none?"),),
+        (),
+    )
+    verdict = judge(exercise, lambda numbers: sum(numbers) / len(numbers))
+    assert "ZeroDivisionError" in verdict.message and verdict.mistake == "empty"
+
+
+def test_right_in_float32_is_a_pass_with_a_note():
+    def single(x, n_heads):
+        out = torch.zeros(x.shape[0], n_heads, x.shape[1], x.shape[2] // n_heads)
+        return out + right_heads(x.float(), n_heads)
+
+    verdict = judge(HEADS, single)
+    assert verdict.passed and "float32 only" in verdict.message
+    verdict = judge(HEADS, lambda x, n: right_heads(x, n).float() * 1.001)
+    assert verdict.status == "wrong"
+
+
+def softmax(x):
+    return torch.exp(x) / torch.exp(x).sum(-1, keepdim=True)
+
+
+SOFTMAX = Exercise(
+    "softmax",
+    "start",
+    lambda seed: [(torch.randn(2, 5, generator=torch.Generator().manual_seed(seed), dtype=torch.float64),)],
+    lambda x: torch.stack([torch.exp(row) / torch.exp(row).sum() for row in x]),
+    (),
+    (),
+    differentiable=True,
+)
+
+
+def wrong_backward(x):
+    y = softmax(x)
+    return y.detach() + 0.5 * (y - y.detach())
+
+
+def test_gradients_must_flow_and_be_right():
+    assert judge(SOFTMAX, softmax).passed and judge(SOFTMAX, lambda x: torch.softmax(x, -1)).passed
+    assert "no gradient flows" in judge(SOFTMAX, lambda x: softmax(x.detach())).message
+    assert "the gradient is not" in judge(SOFTMAX, wrong_backward).message
+
+
+def test_what_students_print_is_kept_and_cut():
+    def chatty(x, n_heads):
+        print("shape", x.shape, "y" * 500)
+        return right_heads(x, n_heads)
+
+    verdict = judge(HEADS, chatty)
+    assert verdict.passed and verdict.printed.startswith("shape torch.Size") and len(verdict.printed) < 2100
+
+
+# ---- how it is told and kept
+
+
+def test_a_pass_hands_the_student_their_own_function_and_is_remembered(capsys):
+    assert check("split_heads", right_heads) is right_heads
+    assert "your own code runs" in capsys.readouterr().out
+    with pytest.raises(CheckFailed, match="it should"):
+        check("split_heads", lambda x, n: x)
+    found = read_results()["split_heads"]
+    assert found["passed"] and found["tries"] == 2 and found["last"]["status"] == "wrong"
+
+
+def test_a_failure_in_a_script_has_what_and_hint():
+    with pytest.raises(CheckFailed) as caught:
+        check("causal_mask", EXERCISES["causal_mask"].mistakes[0].function)
+    first, hint = str(caught.value).splitlines()
+    assert first.startswith("causal_mask: for") and hint.strip() == "hint: " + EXERCISES["causal_mask"].mistakes[0].hint
+
+
+def test_a_card_in_a_notebook_escapes_what_it_shows():
+    verdict = judge(HEADS, lambda x, n: (_ for _ in ()).throw(ValueError("<script>")))
+    page = Card("split_heads", verdict)._repr_html_()
+    assert (
+        "&lt;script&gt;" in page and "<script>" not in page and "library's version runs" in page.replace("&#x27;", "'")
+    )
+
+
+def test_the_source_is_shown_after_a_pass_only(capsys):
+    reveal("causal_mask")
+    assert "def causal_mask" not in capsys.readouterr().out
+    reveal("causal_mask", give_up=True)
+    assert "def causal_mask" in capsys.readouterr().out
+    check("causal_mask", EXERCISES["causal_mask"].alternatives[0])
+    reveal("causal_mask")
+    assert "def causal_mask" in capsys.readouterr().out
+
+
+def test_results_that_cannot_be_read_or_written_spoil_nothing(capsys):
+    results_folder().mkdir(parents=True)
+    (results_folder() / "causal_mask.json").write_text("{", encoding="utf-8")
+    (results_folder() / "split_heads.json").mkdir()
+    assert read_results() == {}
+    check("split_heads", right_heads)
+    check("causal_mask", EXERCISES["causal_mask"].alternatives[0])
+    assert set(read_results()) == {"causal_mask"}
+    assert [path.name for path in results_folder().iterdir() if path.name.startswith(".")] == []
 
 
 def test_unknown_exercise():
@@ -100,44 +282,11 @@ def test_unknown_exercise():
         check("dragons", stub)
 
 
-def test_check_file(tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    path = tmp_path / "mine.py"
-    path.write_text(
-        "import torch\n"
-        "from minilm.layers.attention import split_heads\n"
-        "def causal_mask(t, s):\n    return torch.ones(t, s).tril().bool()\n"
-        "def scaled_dot_product_attention(q, k, v, mask=None):\n    raise NotImplementedError\n",
-        encoding="utf-8",
+@pytest.mark.parametrize("concept", ["attention", "tokens", "measuring", "ngrams", "kneser_ney"])
+def test_checks_do_not_import_the_library(concept, subprocess_env):
+    code = (
+        f"import sys, minilm.checks.{concept}; rooms = ('layers', 'text', 'classical', 'metrics', 'models'); "
+        "print([m for m in sys.modules if m.split('.')[1:2] and m.startswith('minilm.') and m.split('.')[1] in rooms])"
     )
-    assert main(["check", str(path), "--json"]) == 1
-    verdicts = {row["exercise"]: row for row in json.loads(capsys.readouterr().out)}
-    assert verdicts["causal_mask"]["mistake"] == "upper left"
-    assert verdicts["scaled_dot_product_attention"]["status"] == "not started"
-    assert "comes from minilm" in verdicts["split_heads"]["message"]
-
-
-def test_a_file_that_breaks_is_one_line(tmp_path, capsys):
-    path = tmp_path / "broken.py"
-    path.write_text("def causal_mask(:\n", encoding="utf-8")
-    assert main(["check", str(path)]) == 2
-    assert main(["check", str(tmp_path / "none.py")]) == 2
-    assert main(["check"]) == 2
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 3 and all(line.startswith("minilm: check:") for line in lines)
-
-
-def test_the_report(capsys):
-    assert main(["check", "--report", "--json"]) == 0
-    rows = json.loads(capsys.readouterr().out)
-    assert [row["exercise"] for row in rows] == list(EXERCISES)
-    for row in rows:
-        assert (
-            row["mistakes"] == row["rejected"] == row["rightly_named"] and row["alternatives"] == row["accepted"] >= 3
-        )
-
-
-def test_checks_do_not_import_the_library(subprocess_env):
-    code = "import sys, minilm.checks.attention; print([m for m in sys.modules if m.startswith('minilm.layers')])"
     done = subprocess.run([sys.executable, "-c", code], env=subprocess_env, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

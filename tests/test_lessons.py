@@ -1,15 +1,19 @@
-"""The lessons: fresh, within their budget, without answers in them, and every one runs."""
+"""The lessons: fresh, within their budget, without answers in them; every one runs, blank and solved, and three in a kernel."""
 
+import datetime
 import importlib.util
 import json
 import re
-import statistics
+import runpy
+import types
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from minilm.checks.exercises import EXERCISES, SOLUTIONS, solution
+from minilm.checks.results import read_results
 from minilm.cli.main import main
 
 LESSONS = Path(__file__).resolve().parents[1] / "lessons"
@@ -18,65 +22,162 @@ SPEC = importlib.util.spec_from_file_location("build", LESSONS / "build.py")
 assert SPEC is not None and SPEC.loader is not None
 BUILD = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(BUILD)
-
-pytestmark = pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
+every_lesson = pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
 
 
 def read(path: Path):
     return nbformat.read(path, as_version=4)
 
 
-def test_the_notebook_belongs_to_its_source(path):
-    source = LESSONS / "src" / f"{path.stem}.py"
-    assert read(path).metadata["minilm"]["source_sha256"] == BUILD.source_hash(source)
+def tagged(cell, tag):
+    return tag in cell.metadata.get("tags", [])
 
 
-def test_budget(path):
+def code_cells(path):
+    return [cell for cell in read(path).cells if cell.cell_type == "code"]
+
+
+# ---- what lies in lessons/
+
+
+def test_every_source_has_its_notebook_and_every_exercise_its_lesson():
+    assert [path.stem for path in NOTEBOOKS] == [source.stem for source in BUILD.sources()]
+    named = [name for path in NOTEBOOKS for name in read(path).metadata["minilm"]["exercises"]]
+    assert sorted(named) == sorted(EXERCISES) == sorted(SOLUTIONS)
+
+
+def test_all_is_fresh_and_within_its_budget():
+    assert BUILD.judge() == []
+
+
+@every_lesson
+def test_the_budget_can_be_missed(path):
     notebook = read(path)
-    code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
-    prose = " ".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    sizes = [len(source.splitlines()) for source in code]
-    assert 25 <= len(notebook.cells) <= 50
-    assert 900 <= len(prose.split()) <= 2000
-    assert statistics.median(sizes) <= 6 and max(sizes) <= 25 and sum(sizes) <= 160
-    assert path.stat().st_size <= 400_000
-    assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
-    assert re.search(r"^needs: ", re.sub(r"^# ?", "", notebook.cells[0].source, flags=re.M), re.M)
+    assert list(BUILD.budget(notebook, path.stat().st_size)) == []
+    notebook.cells[1].source = "x = 1\n" * 200
+    problems = " ".join(BUILD.budget(notebook, 500_000))
+    assert "lines of code" in problems and "longest code cell" in problems and "500000 bytes" in problems
+    notebook.cells = notebook.cells[:10]
+    assert "10 cells" in " ".join(BUILD.budget(notebook, 1))
 
 
+@every_lesson
 def test_it_has_run_and_gives_nothing_away(path):
-    cells = [cell for cell in read(path).cells if cell.cell_type == "code"]
+    cells = code_cells(path)
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
-    tags = [cell.metadata.get("tags", []) for cell in cells]
-    assert sum("exercise" in tag for tag in tags) in (2, 3, 4, 5)
-    for cell, tag in zip(cells, tags, strict=True):
+    for cell, following in zip(cells, [*cells[1:], None], strict=True):
         assert not any(output.output_type == "error" for output in cell.outputs)
-        if "exercise" in tag:
+        assert not any(output.get("name") == "stderr" for output in cell.outputs), cell.outputs
+        if tagged(cell, "exercise"):
             assert "raise NotImplementedError" in cell.source
-        if "check" in tag:
+            name = re.search(r"^def (\w+)", cell.source, re.M)[1]
+            assert tagged(following, "check") and following.source == f'{name} = check("{name}", {name})'
+        if tagged(cell, "check"):
             assert not cell.outputs
-    pictures = sum("image/png" in output.get("data", {}) for cell in cells for output in cell.outputs)
-    assert 2 <= pictures <= 4
 
 
-def test_it_runs_in_a_kernel_in_quick_mode(path, subprocess_env, monkeypatch):
-    for name, value in subprocess_env.items():
+@every_lesson
+def test_its_cells_have_names_of_their_own_and_what_it_needs_comes_before(path):
+    notebook = read(path)
+    assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
+    assert [cell.id for cell in notebook.cells[:3]] == ["title", "parameters", "setup"]
+    assert all(re.fullmatch(r"[a-z][a-z0-9-]*", cell.id) for cell in notebook.cells)
+    numbers = [int(other.name[:2]) for other in NOTEBOOKS]
+    needs = notebook.metadata["minilm"]["needs"]
+    assert all(need in numbers and need < int(path.name[:2]) for need in needs)
+
+
+# ---- every lesson runs
+
+
+def script(path: Path, folder: Path, solved: bool) -> Path:
+    """The lesson as a script in quick mode; `solved` puts OWN[name], the library's code as if it were the student's, in
+    the place of each exercise."""
+    parts = []
+    for cell in code_cells(path):
+        source = cell.source
+        if tagged(cell, "parameters"):
+            source = source.replace("QUICK = False", "QUICK = True")
+            assert "QUICK = True" in source
+        if solved and tagged(cell, "exercise"):
+            name = re.search(r"^def (\w+)", source, re.M)[1]
+            source = f"{name} = OWN[{name!r}]"
+        parts.append(source)
+    file = folder / f"{path.stem}.py"
+    file.write_text("\n\n".join(parts), encoding="utf-8")
+    return file
+
+
+def own(name: str):
+    """The library's solution as a function of the student's: the same code, but not the same code object."""
+    given = solution(name)
+    code = given.__code__.replace(co_filename="mine.py")
+    mine = types.FunctionType(code, given.__globals__, name, given.__defaults__, given.__closure__)
+    mine.__kwdefaults__ = given.__kwdefaults__
+    return mine
+
+
+@every_lesson
+def test_a_blank_lesson_runs_and_scores_nothing(path, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MINILM_HOME", str(tmp_path))
+    runpy.run_path(str(script(path, tmp_path, solved=False)))
+    exercises = read(path).metadata["minilm"]["exercises"]
+    assert capsys.readouterr().out.count("not started") == len(exercises)
+    assert read_results() == {}
+
+
+@every_lesson
+def test_a_solved_lesson_runs_on_the_students_own_code_and_scores_full(path, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MINILM_HOME", str(tmp_path))
+    exercises = read(path).metadata["minilm"]["exercises"]
+    functions = {name: own(name) for name in exercises}
+    ended = runpy.run_path(str(script(path, tmp_path, solved=True)), init_globals={"OWN": functions})
+    assert capsys.readouterr().out.count("From here on your own code runs") == len(exercises)
+    assert {name for name, found in read_results().items() if found["passed"]} == set(exercises)
+    assert all(ended[name] is functions[name] for name in exercises)
+
+
+def in_rotation(n: int) -> list[Path]:
+    """n lessons, others every day."""
+    start = datetime.date.today().toordinal() * n
+    return [NOTEBOOKS[(start + i) % len(NOTEBOOKS)] for i in range(min(n, len(NOTEBOOKS)))]
+
+
+def run_in_kernel(path, environment, monkeypatch):
+    for name, value in environment.items():
         monkeypatch.setenv(name, value)
     notebook = read(path)
     for cell in notebook.cells:
-        if "parameters" in cell.metadata.get("tags", []):
+        if tagged(cell, "parameters"):
             cell.source = cell.source.replace("QUICK = False", "QUICK = True")
     NotebookClient(notebook, timeout=200, kernel_name="python3").execute()
     assert not any(o.output_type == "error" for cell in notebook.cells for o in cell.get("outputs", []))
+    cards = [cell.outputs for cell in notebook.cells if tagged(cell, "check") and "check(" in cell.source]
+    assert cards and all("not started" in outputs[0].data["text/html"] for outputs in cards)
 
 
-def test_the_verb_copies_it_and_never_overwrites(path, capsys):
-    number = str(int(path.name[:2]))
+@pytest.mark.parametrize("number", range(3))
+def test_three_lessons_run_in_a_real_kernel_and_show_cards(number, subprocess_env, monkeypatch):
+    run_in_kernel(in_rotation(3)[number], subprocess_env, monkeypatch)
+
+
+@pytest.mark.nightly
+@every_lesson
+def test_every_lesson_runs_in_a_real_kernel(path, subprocess_env, monkeypatch):
+    run_in_kernel(path, subprocess_env, monkeypatch)
+
+
+# ---- the verb
+
+
+def test_the_verb_copies_a_lesson_and_never_overwrites(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MINILM_HOME", str(tmp_path))
     assert main(["lesson", "--json"]) == 0
-    assert number in {str(row["number"]) for row in json.loads(capsys.readouterr().out)}
-    assert main(["lesson", number, "--no-open"]) == 0
+    assert [row["number"] for row in json.loads(capsys.readouterr().out)] == [int(path.name[:2]) for path in NOTEBOOKS]
+    assert main(["lesson", "5", "--no-open"]) == 0
     copy = Path(capsys.readouterr().out.split(": ", 1)[1].strip())
+    assert copy.read_bytes() == (LESSONS / copy.name).read_bytes() and copy.parent == tmp_path / "my"
     copy.write_text("mine", encoding="utf-8")
-    assert main(["lesson", number, "--no-open"]) == 0
+    assert main(["lesson", "5", "--no-open"]) == 0
     assert copy.read_text(encoding="utf-8") == "mine"
     assert main(["lesson", "99"]) == 2

@@ -3,7 +3,7 @@
 import html
 import sys
 
-from minilm.checks.compare import Verdict
+from minilm.checks.verdict import Verdict
 
 COLOURS = {"passed": "#2e7d32", "wrong": "#c62828", "not started": "#7b8794"}
 SIGNS = {"passed": "✓", "wrong": "✗", "not started": "○"}

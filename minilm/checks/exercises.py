@@ -5,15 +5,17 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from minilm.checks import attention, kneser_ney, measuring, ngrams, tokens
-from minilm.checks.card import CheckFailed, show
+from minilm.checks.attention import EXERCISES as ATTENTION
+from minilm.checks.card import show
 from minilm.checks.compare import Exercise, judge
+from minilm.checks.kneser_ney import EXERCISES as KNESER_NEY
+from minilm.checks.measuring import EXERCISES as MEASURING
+from minilm.checks.ngrams import EXERCISES as NGRAMS
 from minilm.checks.results import read_results, record
+from minilm.checks.tokens import EXERCISES as TOKENS
 
 EXERCISES: dict[str, Exercise] = {
-    exercise.name: exercise
-    for concept in (tokens, measuring, ngrams, attention, kneser_ney)
-    for exercise in concept.EXERCISES
+    exercise.name: exercise for exercise in (*TOKENS, *MEASURING, *NGRAMS, *ATTENTION, *KNESER_NEY)
 }
 SOLUTIONS = {
     "count_pairs": "minilm.text.bpe_train",
@@ -87,6 +89,3 @@ def report() -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-__all__ = ["EXERCISES", "CheckFailed", "check", "report", "reveal", "solution"]

@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from minilm.checks.compare import Verdict, judge
+from minilm.checks.compare import judge
 from minilm.checks.exercises import EXERCISES, solution
+from minilm.checks.verdict import Verdict
 from minilm.runtime import limit_memory, time_limit
 
 SECONDS = 20.0  # to run the file, before any function is judged

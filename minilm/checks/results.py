@@ -1,13 +1,12 @@
 """What a student has passed, as one small JSON file an exercise in my/checks: so it can be counted, and graded."""
 
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
 
-from minilm.checks.compare import Verdict
-from minilm.runtime import minilm_home
+from minilm.checks.verdict import Verdict
+from minilm.runtime import minilm_home, whole_file
 
 
 def results_folder() -> Path:
@@ -42,10 +41,9 @@ def record(name: str, verdict: Verdict) -> None:
         "last": {"at": now, "status": verdict.status, "message": verdict.message, "mistake": verdict.mistake},
     }
     path = results_folder() / f"{name}.json"
-    unfinished = path.with_suffix(f".{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(json.dumps(entry, indent=1) + "\n", encoding="utf-8")
-        os.replace(unfinished, path)
+        with whole_file(path) as unfinished:
+            unfinished.write_text(json.dumps(entry, indent=1) + "\n", encoding="utf-8")
     except OSError:
         return  # a folder that cannot be written must not spoil the lesson

@@ -62,9 +62,7 @@ def number_difference(answer: Any, expected: Real, tolerance: float, nan_is_nan:
     return "" if close else wrong_value(at, answer, expected)
 
 
-def array_difference(
-    answer: Any, expected: Tensor | np.ndarray, tolerance: float, nan_is_nan: bool, at: str
-) -> str:
+def array_difference(answer: Any, expected: Tensor | np.ndarray, tolerance: float, nan_is_nan: bool, at: str) -> str:
     """Tensors and numpy arrays: their type, shape and dtype, then their numbers."""
     name = "a tensor" if isinstance(expected, Tensor) else "a numpy array"
     if not isinstance(answer, Tensor if isinstance(expected, Tensor) else np.ndarray):
@@ -145,7 +143,7 @@ def duplicate(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def is_double(array: Any) -> bool:
     """Whether these are numbers in float64."""
-    return getattr(array, "dtype", None) in (torch.float64, np.dtype(np.float64))
+    return isinstance(array, Tensor | np.ndarray) and array.dtype in (torch.float64, np.float64)
 
 
 def in_single(arguments: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -8,6 +8,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from minilm.checks.results import read_results, record
+from minilm.checks.verdict import Verdict
+from minilm.cli.lesson import course
 from minilm.cli.options import Parser
 
 SECONDS = 180  # for the whole file; each exercise has its own limit, and so has the file
@@ -15,7 +18,9 @@ SECONDS = 180  # for the whole file; each exercise has its own limit, and so has
 
 def run(arguments: list[str]) -> int:
     """Judge a file, list the exercises, push a little, or print the report on the checks themselves."""
-    parser = Parser("check", "Check your solutions of the lessons' exercises.", "minilm check my/05_self_attention.ipynb")
+    parser = Parser(
+        "check", "Check your solutions of the lessons' exercises.", "minilm check my/05_self_attention.ipynb"
+    )
     parser.option("file", nargs="?", help="a Python file or a notebook that defines functions named like exercises")
     parser.option("--list", action="store_true", help="the exercises, and which you have passed")
     parser.option("--hint", metavar="NAME", help="where to begin with this exercise")
@@ -25,7 +30,7 @@ def run(arguments: list[str]) -> int:
     parser.option("--json", action="store_true", help="JSON instead of text")
     options = parser.read(arguments)
     if options.list:
-        return show_rows(exercises(), options.json, "  {status:8}{exercise:30}{what}")
+        return show_rows(exercises(), options.json, "{status:8}{exercise:30}{lesson}")
     if options.hint:
         from minilm.checks.exercises import find
 
@@ -49,16 +54,13 @@ def run(arguments: list[str]) -> int:
 
 
 def exercises() -> list[dict[str, str]]:
-    """A row for each exercise: its name, what it is about, and whether the student has passed it."""
-    from minilm.checks.exercises import EXERCISES, solution
-    from minilm.checks.results import read_results
-
-    results = read_results()
-    rows = []
-    for name in EXERCISES:
-        state = results.get(name)
-        status = "-" if state is None else "passed" if state.get("passed") else "tried"
-        rows.append({"exercise": name, "status": status, "what": (solution(name).__doc__ or "").split("\n")[0]})
+    """A row for each exercise of the lessons: its name, its lesson, and whether the student has passed it."""
+    rows, results = [], read_results()
+    for lesson in course():
+        for name in lesson["exercises"]:
+            state = results.get(name)
+            status = "-" if state is None else "passed" if state.get("passed") else "tried"
+            rows.append({"exercise": name, "status": status, "lesson": f"{lesson['number']:02d} {lesson['title']}"})
     return rows
 
 
@@ -96,7 +98,13 @@ def judge_file(path: Path) -> list[dict[str, str]]:
         limit: str | None = None
         try:
             done = subprocess.run(
-                command, capture_output=True, text=True, encoding="utf-8", errors="replace", timeout=SECONDS, env=environment
+                command,
+                capture_output=True,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+                timeout=SECONDS,
+                env=environment,
             )
             if done.returncode:
                 limit = (done.stderr.strip().splitlines() or [f"the process ended with {done.returncode}"])[-1]
@@ -106,7 +114,11 @@ def judge_file(path: Path) -> list[dict[str, str]]:
     rows = [json.loads(line) for line in lines]
     verdicts = [row for row in rows if "status" in row]
     if limit and len(rows) % 2:  # one begun, and no verdict on it
-        broken = {"exercise": rows[-1]["exercise"], "status": "wrong", "message": f"your code ended the process: {limit}"}
+        broken = {
+            "exercise": rows[-1]["exercise"],
+            "status": "wrong",
+            "message": f"your code ended the process: {limit}",
+        }
         verdicts.append({**broken, "hint": "", "mistake": "", "printed": ""})
     elif limit:
         raise ValueError(f"{path} could not be run: {limit}")
@@ -117,9 +129,6 @@ def judge_file(path: Path) -> list[dict[str, str]]:
 
 def record_all(verdicts: list[dict[str, str]]) -> None:
     """Count the verdicts among the student's results."""
-    from minilm.checks.compare import Verdict
-    from minilm.checks.results import record
-
     for verdict in verdicts:
         record(verdict["exercise"], Verdict(**{name: text for name, text in verdict.items() if name != "exercise"}))
 

@@ -1,4 +1,4 @@
-"""`minilm lesson`: the list of lessons, or a copy of one to work in."""
+"""`minilm lesson`: the list of lessons and what you have done of them, or a copy of one to work in."""
 
 import importlib.util
 import json
@@ -6,9 +6,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+from minilm.checks.results import read_results
 from minilm.cli.options import Parser
-from minilm.runtime import minilm_home
+from minilm.runtime import minilm_home, whole_file
 
 
 def run(arguments: list[str]) -> int:
@@ -21,23 +23,19 @@ def run(arguments: list[str]) -> int:
     parser.option("--seed", type=int, default=0, rare=True, help="accepted everywhere; nothing is drawn")
     parser.option("--json", action="store_true", help="the list as JSON")
     options = parser.read(arguments)
-    lessons = {int(path.name[:2]): path for path in sorted(lesson_folder().glob("[0-9][0-9]_*.ipynb"))}
+    lessons = {lesson["number"]: lesson for lesson in course()}
     if options.number is None:
-        rows = [{"number": number, **about(path)} for number, path in lessons.items()]
-        if options.json:
-            print(json.dumps(rows))
-        for row in [] if options.json else rows:
-            print(f"  {row['number']:02d}  {row['title']}  ({row['minutes']} minutes)")
+        rows = [{name: value for name, value in lesson.items() if name != "path"} for lesson in lessons.values()]
+        print(json.dumps(rows) if options.json else format_course(rows))
         return 0
     if options.number not in lessons:
         raise ValueError(f"there is no lesson {options.number}: there are {', '.join(map(str, lessons)) or 'none'}")
-    source = lessons[options.number]
+    source = lessons[options.number]["path"]
     mine = minilm_home() / "my" / source.name
     mine.parent.mkdir(parents=True, exist_ok=True)
     if not mine.exists():
-        unfinished = mine.with_suffix(".tmp")
-        shutil.copyfile(source, unfinished)
-        unfinished.replace(mine)
+        with whole_file(mine) as unfinished:
+            shutil.copyfile(source, unfinished)
     print(f"your copy of the lesson: {mine}")
     if options.no_open:
         return 0
@@ -54,7 +52,35 @@ def lesson_folder() -> Path:
     return checkout if checkout.is_dir() else package / "_lessons"
 
 
-def about(path: Path) -> dict[str, object]:
-    """The title and the minutes that a notebook's metadata name."""
-    metadata = json.loads(path.read_text(encoding="utf-8"))["metadata"]
-    return {name: metadata["minilm"][name] for name in ("title", "minutes")}
+def course() -> list[dict[str, Any]]:
+    """The lessons in order: number, title, minutes, the lessons needed before, exercises, which are passed, the notebook."""
+    results, lessons = read_results(), []
+    for path in sorted(lesson_folder().glob("[0-9][0-9]_*.ipynb")):
+        about = json.loads(path.read_text(encoding="utf-8"))["metadata"]["minilm"]
+        lesson = {
+            "number": int(path.name[:2]),
+            **{name: about[name] for name in ("title", "minutes", "needs", "exercises")},
+        }
+        passed = [name for name in about["exercises"] if results.get(name, {}).get("passed")]
+        lessons.append({**lesson, "passed": passed, "path": path})
+    return lessons
+
+
+def format_course(rows: list[dict[str, Any]]) -> str:
+    """A line a lesson, the sum, and what to do next."""
+    lines = []
+    for row in rows:
+        passed, all_of_them = len(row["passed"]), len(row["exercises"])
+        sign = "✓" if passed == all_of_them else "…" if passed else " "
+        needs = "needs " + ", ".join(f"{number:02d}" for number in row["needs"]) if row["needs"] else ""
+        exercises = f"{passed} of {all_of_them} exercises"
+        lines.append(
+            f"{sign} {row['number']:02d}  {row['title']:52.52}  {row['minutes']:3} min  {exercises:17}  {needs}".rstrip()
+        )
+    done = sum(len(row["passed"]) for row in rows)
+    todo = [row for row in rows if len(row["passed"]) < len(row["exercises"])]
+    left = sum(row["minutes"] for row in todo)
+    lines.append(f"{done} of {sum(len(row['exercises']) for row in rows)} exercises passed; about {left} minutes left")
+    if todo:
+        lines.append(f"next: python3 run.py lesson {todo[0]['number']}")
+    return "\n".join(lines)

@@ -3,12 +3,13 @@
 The figures belong to no global state: a notebook shows what a function returns, a file is replaced only when whole.
 """
 
-import os
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+
+from minilm.runtime import whole_file
 
 INK, QUIET, GREY, ACCENT = "#1f2933", "#7b8794", "#cbd2d9", "#1565c0"
 
@@ -29,13 +30,8 @@ def new_picture(width: float, height: float) -> Picture:
 
 def save(figure: Figure, path: str | Path) -> None:
     """Write the figure (.png, .svg or .pdf). The file appears whole or not at all."""
-    path = Path(path)
-    unfinished = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
+    with whole_file(path) as unfinished:
         figure.savefig(unfinished, dpi=160)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def quiet_axes(axes: Any, *kept: str) -> None:
