@@ -111,9 +111,9 @@ def budget(notebook: Any, size: int) -> Iterator[str]:
         "image/png" in output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", [])
     )
     figures = {
-        "cells": (len(notebook.cells), 25, 50),
-        "words of prose": (words, 900, 2000),
-        "lines of code": (sum(lines), 0, 160),
+        "cells": (len(notebook.cells), 25, 45),
+        "words of prose": (words, 1000, 2000),
+        "lines of code": (sum(lines), 0, 150),
         "lines in the median code cell": (statistics.median(lines), 0, 6),
         "lines in the longest code cell": (max(lines), 0, 25),
         "exercises": (exercises, 2, 5),

@@ -1,6 +1,24 @@
-"""What a number of nats means: perplexity and bits per byte. Standard library only."""
+"""What the probabilities of a model mean: surprise, perplexity and bits per byte. Standard library only."""
 
 import math
+from collections.abc import Iterable
+
+
+def negative_log_likelihood(probabilities: Iterable[float]) -> float:
+    """-sum log p in nats: the surprise at a text, from the probability that the model gave to each token that came.
+
+    A sum of logarithms, because the product of a few hundred probabilities is 0 for a computer. A token that the model
+    held impossible costs infinitely much; no tokens cost 0. ValueError where a number is no probability.
+
+    >>> negative_log_likelihood([0.5, 0.25, 1.0]) / math.log(2)  # one chance in eight: three coins
+    3.0
+    """
+    nats = 0.0
+    for p in probabilities:
+        if not 0 <= p <= 1:
+            raise ValueError(f"{p} is no probability: it must be from 0 to 1 (a logarithm or a logit needs exp first)")
+        nats += -math.log(p) if p > 0 else math.inf
+    return nats
 
 
 def perplexity(nats: float, tokens: int) -> float:
@@ -11,8 +29,10 @@ def perplexity(nats: float, tokens: int) -> float:
     """
     if tokens < 1:
         raise ValueError(f"perplexity of {tokens} tokens: at least 1 is needed")
-    mean = nats / tokens
-    return math.exp(mean) if mean < 700 else math.inf
+    try:
+        return math.exp(nats / tokens)
+    except OverflowError:
+        return math.inf
 
 
 def bits_per_byte(nats: float, n_bytes: int) -> float:
@@ -26,3 +46,12 @@ def bits_per_byte(nats: float, n_bytes: int) -> float:
     if n_bytes < 1:
         raise ValueError(f"bits per byte of {n_bytes} bytes: at least 1 is needed")
     return nats / math.log(2) / n_bytes
+
+
+def text_bits_per_byte(nats: float, text: str) -> float:
+    """nats / ln 2 / bytes, where the bytes are those of the text in UTF-8: the original, not cleaned, cut or normalised.
+
+    >>> text_bits_per_byte(8 * math.log(2), "🦔")  # one character, four bytes
+    2.0
+    """
+    return bits_per_byte(nats, len(text.encode("utf-8")))

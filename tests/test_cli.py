@@ -7,6 +7,8 @@ for what only a process shows: what `--help` imports, and what a closed pipe doe
 import errno
 import json
 import os
+import random
+import re
 import shutil
 import signal
 import subprocess
@@ -195,6 +197,15 @@ BAD = [
     ("--out in a file", f"{TRY} --out {{room}}/text.txt/new", "text.txt"),
     ("tokenizer into a folder", "tokenizer --data {room}/text.txt --kind byte --out {room}/full", "full"),
     ("tokenizer into nowhere", "tokenizer --data {room}/text.txt --kind byte --out {room}/no/t.json", "no"),
+    # ---- cleaning
+    ("cleaning without --clean", "data {room}/text.txt --out {room}/new.jsonl", "--clean"),
+    ("a filter without --clean", "data {room}/text.txt --near 0.8", "--clean"),
+    ("a share above one", "data {room}/text.txt --clean --near 8", "near is 8.0"),
+    ("no such alphabet", "data {room}/text.txt --clean --alphabet elvish", "elvish"),
+    ("cleaned into a file that is there", "data {room}/text.txt --clean --out {room}/lines.jsonl", "lines.jsonl"),
+    ("cleaned into no .jsonl", "data {room}/text.txt --clean --out {room}/new.txt", ".jsonl"),
+    ("cleaned into nowhere", "data {room}/text.txt --clean --out {room}/no/new.jsonl", "no folder"),
+    ("nothing left", "data {room}/text.txt --clean --min-characters 9999 --out {room}/new.jsonl", "too short"),
     # ---- TOML
     ("no such TOML", "train --config {room}/missing.toml", "missing.toml"),
     ("TOML is a folder", "train --config {room}/full", "full"),
@@ -497,6 +508,24 @@ def test_evaluate_reads_the_validation_split_by_default(room: Path, capsys: Capt
     assert corpus["validation"]["bytes"] + corpus["train"]["bytes"] == len(TEXT.encode())
     assert main(["evaluate", str(room / "gpt"), "--max-bytes", "100"]) == 0
     assert "100 bytes of text" in capsys.readouterr().out
+
+
+def test_a_corpus_is_cleaned_into_a_new_file(tmp_path: Path, capsys: Capture) -> None:
+    """What is written is a corpus, clean and without leaks; the figures are those of the report."""
+    texts = [f"{i} " + LINE.format(*random.Random(i).choices(WORDS, k=3)) * 3 + "x y" * i for i in range(40)]
+    dirty = tmp_path / "dirty.jsonl"
+    lines = [json.dumps({"text": text}) for text in [*texts, *texts[:7], texts[8].replace("\n", "\r\n"), "", " "]]
+    dirty.write_text("\n".join(lines))
+    kept = dirty.read_bytes()
+    out = tmp_path / "clean.jsonl"
+    assert main(["data", str(dirty), "--clean", "--out", str(out), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)["clean"]
+    assert report["dropped"] == {"exact duplicate": 8, "empty or too short": 1}  # a document of no characters is none
+    assert [json.loads(line)["text"] for line in out.read_text().splitlines()] == texts
+    assert dirty.read_bytes() == kept and sorted(path.name for path in tmp_path.iterdir()) == [out.name, dirty.name]
+    assert main(["data", str(out), "--clean", "--near", "0.9"]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"documents, nearly the same +\d+ +\d+", shown) and re.search("found +40 ", shown)
 
 
 STRANGERS = {

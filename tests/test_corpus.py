@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from minilm.text import corpus as corpus_module
-from minilm.text.corpus import Corpus, load_corpus, near_duplicates, sample_evenly
+from minilm.text.corpus import load_corpus, sample_evenly
 from minilm.text.stories import stories
 
 LINES = "To be, or not to be: that is the question:\nWhether 'tis nobler in the mind to suffer\n" * 40
@@ -146,24 +146,7 @@ def test_a_path_is_never_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert "".join([*load_corpus(path).train, *load_corpus(path).validation]) == LINES
 
 
-# ---- looking at a corpus
-
-
-def test_near_duplicates_against_two_loops() -> None:
-    rng = random.Random(10)
-    lines = ["".join(rng.choices("abcde fgh", k=rng.randint(30, 60))) for _ in range(60)]
-    dressed = [line.upper().replace(" ", ",  ") + "!" for line in lines]
-    train, validation = rng.choices(lines, k=50), rng.choices(dressed, k=70)
-    corpus = Corpus("test", ["\n".join(train[:20]), "\r\n".join(train[20:])], ["\n".join(validation)])
-
-    def words(line: str) -> str:
-        return " ".join("".join(c if c.isalnum() else " " for c in line.lower()).split())
-
-    found = [line for line in validation if len(words(line)) >= 40 and any(words(line) == words(t) for t in train)]
-    n, examples = near_duplicates(corpus)
-    assert 5 < n == len(found) < 70
-    assert len(examples) == 5 and set(examples) <= {words(line) for line in found}
-    assert near_duplicates(Corpus("test", ["a"], ["b"])) == (0, [])
+# ---- a part of a corpus
 
 
 def test_a_sample_is_even() -> None:

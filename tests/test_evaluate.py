@@ -16,6 +16,7 @@ from minilm.evaluation.evaluate import evaluate, token_log_probs, windows
 from minilm.evaluation.ladder import (
     counted_rungs,
     display_width,
+    floor_rung,
     format_ladder,
     ladder_to_dict,
     model_rung,
@@ -29,6 +30,7 @@ from minilm.models.mixture import Mixture
 from minilm.plots.attention import plot_attention
 from minilm.plots.ladder import plot_ladder
 from minilm.plots.loss import plot_loss
+from minilm.text.stories import StoryWorld, stories, story_floor
 from minilm.text.token_file import TokenFile, encode_corpus
 from minilm.text.tokenizer import ByteTokenizer, CharTokenizer
 
@@ -302,3 +304,53 @@ def test_attention_picture_shows_the_weights() -> None:
     assert len(panels[0].get_yticklabels()) == 3 and figure._repr_png_().startswith(b"\x89PNG")
     with pytest.raises(ValueError, match="do not fit 4 tokens"):
         plot_attention(weights[0], list("abcd"))
+
+
+# ---- the floor under stories
+
+
+def test_the_floor_is_what_the_world_itself_needs() -> None:
+    documents, world = list(stories(23, seed=5)), StoryWorld()
+    for tokenizer in (ByteTokenizer(), CharTokenizer.train(documents)):
+        rung = floor_rung(encode_corpus(documents, tokenizer), tokenizer)
+        assert rung is not None and rung.name == "true floor"
+        n_bytes = sum(len(text.encode()) for text in documents)
+        bits = -math.fsum(map(world.log_prob, documents)) / math.log(2) / n_bytes
+        assert rung.bits_per_byte == pytest.approx(bits, rel=1e-12)
+        assert (rung.evaluation.bytes, rung.evaluation.tokens) == (n_bytes, sum(map(len, documents)))
+        assert f"{story_floor().bits_per_byte:.4f}" in rung.sentence
+        assert world.log_prob(rung.sample) < 0  # it is a story
+
+
+def test_the_floor_of_a_cut_text_counts_what_stands_there() -> None:
+    documents, tokenizer, world = list(stories(4, seed=6)), ByteTokenizer(), StoryWorld()
+    validation = encode_corpus(documents, tokenizer)
+    first, second = (len(text) for text in documents[:2])
+    for max_bytes in (7, first - 1, first, first + 1, first + 100, first + second, 10**6):
+        rung = floor_rung(validation, tokenizer, max_bytes=max_bytes)
+        left, nats = max_bytes, 0.0
+        for text in documents:
+            part = text[: max(0, left)]
+            nats -= world.log_prob(part, cut=len(part) < len(text))
+            left -= len(part)
+        assert rung is not None
+        assert rung.evaluation.bytes == min(max_bytes, sum(map(len, documents)))
+        assert rung.bits_per_byte == pytest.approx(nats / math.log(2) / rung.evaluation.bytes, rel=1e-12)
+
+
+@pytest.mark.parametrize("stranger", ["Once upon a time.", "", next(stories(1, 8))[:-1], next(stories(1, 8)) + "\n"])
+def test_no_floor_where_one_document_is_no_story(stranger: str) -> None:
+    documents, tokenizer = list(stories(3, seed=7)), ByteTokenizer()
+    for place in (0, 2, 3):
+        validation = encode_corpus([*documents[:place], stranger, *documents[place:]], tokenizer)
+        assert floor_rung(validation, tokenizer) is None
+
+
+def test_no_model_of_stories_falls_below_their_floor() -> None:
+    """The best n-gram counted on 400 other stories needs many times as much."""
+    tokenizer = ByteTokenizer()
+    train, validation = (encode_corpus(list(stories(n, seed)), tokenizer) for n, seed in ((400, 1), (40, 2)))
+    floor = floor_rung(validation, tokenizer)
+    counted = [rung for rung, _ in counted_rungs(train, validation, tokenizer, NgramConfig(vocab_size=257, order=8))]
+    assert floor is not None
+    assert 0 < floor.bits_per_byte < min(rung.bits_per_byte for rung in counted) < 1

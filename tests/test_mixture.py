@@ -158,7 +158,8 @@ def test_bad_weights(mixture: Mixture, weight: float) -> None:
 
 def test_bad_parts() -> None:
     with pytest.raises(ValueError, match="one vocabulary, got 5 and 6"):
-        MixtureConfig(0.5, {"kind": "gpt", "config": {"vocab_size": 5}}, {"kind": "ngram", "config": {"vocab_size": 6}})
+        parts = {"kind": "gpt", "config": {"vocab_size": 5}}, {"kind": "ngram", "config": {"vocab_size": 6}}
+        MixtureConfig(neural=parts[0], counted=parts[1], weight=0.5)
     for pair in ((np.zeros(2), np.zeros(3)), (np.zeros(0), np.zeros(0))):
         with pytest.raises(ValueError, match="two scores"):
             fit_mixture_weight(*pair)

@@ -1,6 +1,7 @@
 """The n-gram model against a slow one of dictionaries and loops, NLTK where NLTK is right, and counts made by hand."""
 
 from collections import Counter, defaultdict
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -116,6 +117,22 @@ def test_every_row_sums_to_one(smoothing: str, order: int) -> None:
         assert seen.min() > 0 and np.isfinite(rows).all()
 
 
+@pytest.mark.parametrize("smoothing", SMOOTHINGS)
+@pytest.mark.parametrize("order", [2, 3, 4, 5])
+def test_a_thousand_unseen_contexts_sum_to_one(smoothing: str, order: int) -> None:
+    """In a vocabulary of which the text uses 200 tokens: contexts of unused tokens, and unseen ones of used tokens."""
+    rng, vocab_size, end = np.random.default_rng(15), 1303, 1301
+    train = np.append(end, rng.integers(0, 200, 700))
+    train[100::37] = end
+    model = NgramLM(NgramConfig(vocab_size, order, smoothing)).fit(train, end)
+    grams = {tuple(train[t : t + order - 1]) for t in range(len(train))}
+    contexts = np.vstack([rng.integers(0, 1300, (900, order - 1)), rng.integers(200, 1300, (300, order - 1))])
+    unseen = [context for context in contexts if tuple(context) not in grams][:1000]
+    assert len(unseen) == 1000
+    sums = np.array([np.exp(model.next_log_probs(context)).sum() for context in unseen])
+    np.testing.assert_allclose(sums, 1, rtol=0, atol=1e-12)
+
+
 def test_kneser_ney_equals_nltk() -> None:
     """NLTK 3.10 leaves its unigrams without a discount, knows no documents, and weighs a context that opens the stream
     wrongly (n-grams that nothing precedes count among those that give up a discount, but not in the total). So: a
@@ -199,6 +216,95 @@ def test_smallest_texts(smoothing: str, text: list[int]) -> None:
     assert model.token_log_probs(np.array([*text, 2])).shape == (len(text) + 1,)
 
 
+def test_documents_of_one_token() -> None:
+    """Six documents: 1 1 1 2 2 5. The ends of the first five stand in the stream; that of the last only with one more
+    <|endoftext|>. What opens the stream is never predicted. By hand, with maximum likelihood."""
+    stream = np.array([token for document in (1, 1, 1, 2, 2, 5) for token in (EOT, document)])
+    config = NgramConfig(V, 3, "maximum-likelihood")
+    for ids, ends, all_tokens in ((stream, 5, 11), (np.append(stream, EOT), 6, 12)):
+        model = NgramLM(config).fit(ids, EOT)
+        assert np.exp(model.next_log_probs(np.array([EOT])))[[1, 2, 5, EOT]] == pytest.approx([3 / 6, 2 / 6, 1 / 6, 0])
+        assert np.exp(model.next_log_probs(np.array([EOT, 1])))[EOT] == pytest.approx(1)
+        alone = np.exp(model.next_log_probs(np.array([], dtype=int)))
+        assert alone[[1, 2, 5, EOT]] == pytest.approx(np.array([3, 2, 1, ends]) / all_tokens)
+        assert model.score([1]) == pytest.approx(np.log(3 / 6)) == model.score([1], with_end=False)
+    for smoothing in SMOOTHINGS:
+        model = NgramLM(NgramConfig(V, 3, smoothing)).fit(np.append(stream, EOT), EOT)
+        rng = np.random.default_rng(16)
+        lengths = [len(list(model.generate([EOT], rng.random(50)))) for _ in range(200)]
+        assert np.mean(np.array(lengths) < 50) > 0.95, smoothing  # it knows how to stop
+        assert np.isfinite(model.score([1])) and np.isfinite(model.score([2], with_end=False))
+
+
+@pytest.mark.parametrize("smoothing", SMOOTHINGS)
+def test_score_is_the_sum_over_a_document(smoothing: str) -> None:
+    train = some_text(17)
+    model, slow = NgramLM(NgramConfig(V, 3, smoothing)).fit(train, EOT), SlowNgram(train, NgramConfig(V, 3, smoothing))
+    begins = np.flatnonzero(train == EOT)
+    for document in (train[begins[0] + 1 : begins[1]], train[begins[4] + 1 : begins[5]], train[:0]):
+        whole = [EOT, *document.tolist(), EOT]
+        p = [slow.p(whole[t], tuple(whole[:t])) for t in range(1, len(whole))]
+        assert model.score(document) == pytest.approx(np.log(p).sum(), abs=1e-10)
+        assert model.score(document.tolist(), with_end=False) == pytest.approx(np.log(p[:-1]).sum(), abs=1e-10)
+
+
+@pytest.mark.parametrize("smoothing", SMOOTHINGS)
+@pytest.mark.parametrize("order", [1, 2, 4])
+def test_generate_draws_by_inverse_transform(smoothing: str, order: int) -> None:
+    """By hand: walk up the probabilities until they have passed u."""
+    model = NgramLM(NgramConfig(V, order, smoothing)).fit(some_text(18), EOT)
+    rng = np.random.default_rng(19)
+    for _ in range(30):
+        uniforms, text, context = rng.random(25), [], [EOT, 5]
+        for u in uniforms:
+            passed, token = 0.0, -1
+            while passed <= u:
+                token += 1
+                passed += np.exp(model.next_log_probs(np.array(context + text)))[token]
+            if token == EOT:
+                break
+            text.append(token)
+        assert list(model.generate(context, uniforms)) == text
+        assert list(model.generate(np.array(context), uniforms)) == text
+
+
+def test_generate_takes_as_many_numbers_as_tokens() -> None:
+    model = NgramLM(NgramConfig(V, 3)).fit(some_text(20), EOT)
+    uniforms = iter([0.0, np.nextafter(1.0, 0.0), 0.3, 0.4])
+    stream = model.generate([], uniforms)
+    assert next(stream) == 0  # the first token of all, however unlikely
+    assert next(uniforms) == np.nextafter(1.0, 0.0)
+    stream.close()
+    assert list(model.generate([EOT], [np.nextafter(1.0, 0.0)])) == [V - 1]  # and the last
+    for bad in (1.0, -0.1, float("nan")):
+        with pytest.raises(ValueError, match="a draw of"):
+            list(model.generate([EOT], [bad]))
+
+
+def test_generate_where_rounding_left_the_sum_below_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = NgramLM(NgramConfig(V, 2)).fit(some_text(20), EOT)
+    monkeypatch.setattr(model, "next_log_probs", lambda context: np.log(np.full(V, 0.999 / V)))
+    assert list(model.generate([EOT], [0.9995])) == [V - 1]
+
+
+def test_never_what_has_no_probability() -> None:
+    model = NgramLM(NgramConfig(V, 2, "maximum-likelihood")).fit(np.array([EOT, 3, 5, 3, 6, EOT]), EOT)
+    for u, token in [(0.0, 5), (0.49, 5), (0.51, 6), (np.nextafter(1.0, 0.0), 6)]:
+        assert list(model.generate([3], [u])) == [token]
+
+
+@pytest.mark.parametrize("smoothing", SMOOTHINGS)
+def test_many_documents_are_one_stream(smoothing: str) -> None:
+    model, ids = NgramLM(NgramConfig(V, 4, smoothing)).fit(some_text(21), EOT), some_text(22, 5)
+    begins = [*np.flatnonzero(ids == EOT).tolist(), len(ids)]
+    alone = [model.token_log_probs(ids[a:b])[1:] for a, b in pairwise(begins)]
+    together = model.token_log_probs(ids)
+    np.testing.assert_array_equal(together[ids != EOT], np.concatenate(alone))
+    past = np.minimum(history_lengths(ids, EOT)[:-1], 1)  # no more than a bigram
+    for t in (3, 17, 40):
+        assert model.token_log_probs(ids, past)[t] == model.token_log_probs(ids[t - 1 : t + 1])[1]
+
+
 @pytest.mark.parametrize("smoothing", SMOOTHINGS)
 def test_scores_of_tokens_are_entries_of_rows(smoothing: str) -> None:
     model, ids = NgramLM(NgramConfig(V, 4, smoothing)).fit(some_text(10), EOT), some_text(11, 4)
@@ -249,7 +355,12 @@ def test_bad_ids(ids: list, message: str) -> None:
 
 
 def test_bad_use() -> None:
-    with pytest.raises(ValueError, match="call fit"):
-        NgramLM(NgramConfig(V, 2)).token_log_probs(np.array([4]))
+    for call in (lambda model: model.token_log_probs(np.array([4])), lambda model: model.score([4])):
+        with pytest.raises(ValueError, match="call fit"):
+            call(NgramLM(NgramConfig(V, 2)))
+    model = NgramLM(NgramConfig(V, 2)).fit(np.array([EOT, 2, EOT]), EOT)
+    for bad in ([0.5], [[2, 3]], [V]):
+        with pytest.raises(ValueError, match=r"integers|0\.\.10"):
+            model.score(bad)
     with pytest.raises(ValueError, match=r"0\.\.10"):
         NgramLM(NgramConfig(V, 2)).fit(np.array([4, 2]), V)

@@ -1,6 +1,7 @@
 """What an n-gram model knows before it predicts: its config and its discounts, given, estimated or tuned."""
 
 import logging
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -70,6 +71,28 @@ def test_discounts_of_a_tiny_corpus(missing: int, caplog: pytest.LogCaptureFixtu
     np.testing.assert_allclose(rows.sum(1), 1, rtol=0, atol=1e-12)
     NgramLM.from_arrays(model.config, model.arrays())
     assert len(caplog.records) == 1  # loading does not repeat it
+
+
+@pytest.mark.parametrize("modified", [True, False])
+def test_estimated_discounts_lie_between_0_and_j(modified: bool) -> None:
+    """For any n1..n4, odd ones too: by the formula with fractions, or none where it gives no number in (0, j]."""
+    rng, refused = np.random.default_rng(23), 0
+    for _ in range(2000):
+        n = [int(x) for x in rng.integers(0, [6, 5, 9, 9])] if rng.random() < 0.5 else rng.integers(1, 400, 4).tolist()
+        found = estimate_discounts(np.repeat([1, 2, 3, 4], n), modified)
+        n1, n2, n3, n4 = map(Fraction, n)
+        possible = n1 > 0 and n2 > 0 and (not modified or (n3 > 0 and n4 > 0))
+        if possible:
+            y = n1 / (n1 + 2 * n2)
+            exact = (1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3) if modified else (y, y, y)
+            possible = min(exact) > 0
+        if not possible:
+            assert found is None
+            refused += 1
+            continue
+        assert found is not None and found == pytest.approx([float(d) for d in exact], abs=1e-12)
+        assert all(0 < d <= j for j, d in enumerate(found, start=1))
+    assert 200 < refused < 1800
 
 
 def test_tuning_takes_what_predicts_the_last_tenth_best() -> None:

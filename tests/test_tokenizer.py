@@ -1,205 +1,33 @@
-"""Tokenizers against naive ones: the same merges, the same ids, and every text comes back."""
+"""Characters and bytes, streams of tokens, saved tokenizers, and chats: what every tokenizer offers."""
 
-import itertools
-import json
+import codecs
+import doctest
+import importlib
 import random
-import subprocess
-import sys
-from collections import Counter
+from pathlib import Path
 
-import numpy as np
 import pytest
-import regex
+from bpe_fuzz import fuzz
 
-from minilm.text.bpe import GPT2_PATTERN, BPETokenizer
-from minilm.text.bpe_train import train_bpe
+from minilm.text.bpe import BPETokenizer
+from minilm.text.bpe_renumbered import RenumberedBPE
+from minilm.text.chat import CHAT_TOKENS, encode_chat
 from minilm.text.stories import stories
-from minilm.text.token_file import HEADER, encode_corpus, id_type, open_token_file
-from minilm.text.tokenizer import END_OF_TEXT, ByteTokenizer, CharTokenizer, StreamDecoder, load_tokenizer
-
-ALPHABET = [
-    "a",
-    "b",
-    "ab",
-    "the",
-    " ",
-    "  ",
-    "\n",
-    "\r\n",
-    "\t",
-    "\x00",
-    "é",
-    "e\u0301",
-    "中",
-    "😀",
-    "1",
-    "23",
-    "'s",
-    "_",
-    "\ue000",
-    END_OF_TEXT,
-]
-
-
-def fuzz(rng: random.Random, most: int = 30) -> str:
-    return "".join(rng.choice(ALPHABET) for _ in range(rng.randrange(most)))
-
-
-def naive_train(documents, n_merges):
-    """Count every pair anew for each merge."""
-    words = [list(piece.encode()) for text in documents for piece in regex.findall(GPT2_PATTERN, text)]
-    spelling, merges = [bytes([i]) for i in range(256)], []
-    while len(merges) < n_merges:
-        counts = Counter(pair for word in words for pair in itertools.pairwise(word))
-        fresh = {p: n for p, n in counts.items() if spelling[p[0]] + spelling[p[1]] not in spelling}
-        if not fresh:
-            break
-        best = min(fresh, key=lambda pair: (-fresh[pair], pair))
-        merges.append(best)
-        spelling.append(spelling[best[0]] + spelling[best[1]])
-        words = [naive_merge(word, best, len(spelling) - 1) for word in words]
-    return merges
-
-
-def naive_merge(word, pair, token):
-    out = []
-    while word:
-        hit = tuple(word[:2]) == pair
-        out.append(token if hit else word[0])
-        word = word[2:] if hit else word[1:]
-    return out
-
-
-def naive_encode(tokenizer, text):
-    """Merge the two neighbours that make the lowest token, the leftmost first, and look at everything again."""
-    ids = []
-    for piece in regex.findall(GPT2_PATTERN, text):
-        parts = [bytes([byte]) for byte in piece.encode()]
-        while True:
-            made = [(tokenizer.ranks.get(a + b, 10**9), i) for i, (a, b) in enumerate(itertools.pairwise(parts))]
-            if not made or min(made)[0] == 10**9:
-                break
-            i = min(made)[1]
-            parts[i : i + 2] = [parts[i] + parts[i + 1]]
-        ids += [tokenizer.ranks[part] for part in parts]
-    return ids
+from minilm.text.tokenizer import END_OF_TEXT, ByteTokenizer, CharTokenizer, StreamDecoder, Tokenizer, load_tokenizer
 
 
 @pytest.fixture(scope="module")
-def trained():
-    text = list(stories(150, seed=2)) + [fuzz(random.Random(i), 60) for i in range(80)] * 3
-    return [BPETokenizer.train(text, size) for size in (300, 700, 2000)]
+def trained() -> BPETokenizer:
+    text = list(stories(50, seed=2)) + [fuzz(random.Random(i), 60) for i in range(80)] * 3
+    return BPETokenizer.train(text, 700)
 
 
-def test_merges_are_those_of_a_naive_trainer():
-    rng = random.Random(4)
-    for _ in range(120):
-        documents = [fuzz(rng, 25) for _ in range(rng.randrange(1, 6))]
-        n = rng.randrange(1, 40)
-        assert train_bpe(documents, n, GPT2_PATTERN) == naive_train(documents, n)
-    assert train_bpe(["ba ab ba ab"], 1, GPT2_PATTERN) == [(32, 97)] == naive_train(["ba ab ba ab"], 1)  # a tie
+@pytest.mark.parametrize("name", ["tokenizer", "chat"])
+def test_the_examples_in_the_docstrings(name: str) -> None:
+    assert doctest.testmod(importlib.import_module(f"minilm.text.{name}")).failed == 0
 
 
-def test_fast_readable_and_naive_encoders_agree(trained):
-    rng = random.Random(5)
-    for number in range(20_000):
-        tokenizer, text = trained[number % 3], fuzz(rng)
-        ids = tokenizer.encode(text)
-        assert ids == tokenizer.encode_readable(text) == naive_encode(tokenizer, text)
-        assert tokenizer.decode(ids) == text
-        assert max(ids, default=0) < tokenizer.end_of_text  # no text makes a special token
-
-
-@pytest.mark.parametrize("text", ["a", " ", "\n", "ab", "é"])
-def test_runs_of_every_length(trained, text):
-    for n in range(1, 131):
-        assert trained[1].encode(text * n) == naive_encode(trained[1], text * n)
-
-
-@pytest.mark.parametrize("text", ["a", " ", "ab", "_"])
-def test_long_pieces_finish(trained, text):
-    ids = trained[1].encode(text * 50_000)
-    assert trained[1].decode(ids) == text * 50_000
-    assert trained[1].encode("the " + text * 500) == naive_encode(trained[1], "the " + text * 500)
-
-
-def test_sizes_and_specials(trained):
-    tokenizer = BPETokenizer.train(["ab ab abc"], 260, (END_OF_TEXT, "<|user|>"))
-    assert tokenizer.vocab_size == 260 == len(tokenizer.token_bytes)
-    assert tokenizer.special_tokens == {END_OF_TEXT: 258, "<|user|>": 259}
-    assert tokenizer.token_bytes[256:258] == [b"ab", b" ab"]
-    for text in ("<|user|>", "x<|endoftext|>y<|user|>"):
-        assert not {258, 259} & set(tokenizer.encode(text))
-    assert BPETokenizer.train([], 400).vocab_size == 257 == BPETokenizer.train(["x"], 400).vocab_size
-    with pytest.raises(ValueError, match="vocab_size is 256"):
-        BPETokenizer.train(["ab"], 256)
-
-
-@pytest.mark.parametrize(
-    ("merges", "said"), [([(97, 300)], "does not exist yet"), ([(97, 98), (97, 98)], "two merges make the same")]
-)
-def test_impossible_merges(merges, said):
-    with pytest.raises(ValueError, match=said):
-        BPETokenizer(merges)
-
-
-def test_training_does_not_depend_on_order_or_hash_seeds(subprocess_env):
-    lines = [text for text in stories(30, seed=6)]
-    assert BPETokenizer.train(lines, 400) == BPETokenizer.train(lines[::-1], 400)
-    code = (
-        "from minilm.text.bpe import BPETokenizer; from minilm.text.stories import stories;"
-        "print(BPETokenizer.train(stories(30, 6), 400).fingerprint)"
-    )
-    for seed in ("0", "3"):
-        env = {**subprocess_env, "PYTHONHASHSEED": seed}
-        done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
-        assert done.stdout.strip() == BPETokenizer.train(lines, 400).fingerprint
-
-
-def test_streams_never_split_a_character(trained):
-    rng = random.Random(9)
-    for tokenizer in (*trained, ByteTokenizer()):
-        for _ in range(150):
-            text = fuzz(rng)
-            decoder = StreamDecoder(tokenizer)
-            pieces = [decoder.feed(i) for i in tokenizer.encode(text)]
-            assert "".join([*pieces, decoder.flush()]) == text
-            assert "\ufffd" not in "".join(pieces)
-    decoder = StreamDecoder(ByteTokenizer())
-    assert (decoder.feed(0xF0), decoder.flush()) == ("", "\ufffd")
-
-
-def test_saved_and_loaded(trained, tmp_path):
-    for tokenizer in (trained[0], ByteTokenizer(), CharTokenizer.train(["hé\n", "😀"])):
-        tokenizer.save(tmp_path / "t.json")
-        again = load_tokenizer(tmp_path / "t.json")
-        assert again == tokenizer and again.fingerprint == tokenizer.fingerprint
-        assert again.encode("h😀" if tokenizer.kind == "char" else "hello 😀") == tokenizer.encode(
-            "h😀" if tokenizer.kind == "char" else "hello 😀"
-        )
-    assert [path.name for path in tmp_path.iterdir()] == ["t.json"]
-    hostile = (
-        '{"kind": []}',
-        '{"kind": "char", "characters": ["a", "b"]}',
-        '{"kind": "bpe", "pattern": "a", "specials": ["<|endoftext|>"], "merges": [[97.9, 98]]}',
-        '{"kind": "bpe", "pattern": "a", "specials": ["<|endoftext|>"], "merges": [[Infinity, 98]]}',
-        "[" * 100_000,
-    )
-    for content in (
-        *hostile,
-        "",
-        "{",
-        "[]",
-        '{"kind": "word"}',
-        '{"kind": "bpe"}',
-        '{"kind": "char", "characters": "ba"}',
-    ):
-        (tmp_path / "bad.json").write_text(content, encoding="utf-8")
-        with pytest.raises(ValueError, match=r"bad\.json is not a tokenizer file"):
-            load_tokenizer(tmp_path / "bad.json")
-
-
-def test_characters_and_bytes():
+def test_characters_and_bytes() -> None:
     tokenizer = CharTokenizer.train(["ab", "b中"])
     assert tokenizer.encode("b中a") == [1, 2, 0] and tokenizer.vocab_size == 4
     with pytest.raises(ValueError, match=r"'x' \(U\+0078\)"):
@@ -210,54 +38,137 @@ def test_characters_and_bytes():
             kind.encode("a\ud800")
         with pytest.raises(ValueError, match="the tokenizer knows"):
             kind.decode([257])
+        with pytest.raises(ValueError, match="the tokenizer knows"):
+            kind.decode([3, -1])
 
 
-class Fake(ByteTokenizer):
-    """A tokenizer with as many tokens as one likes."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.token_bytes = [*self.token_bytes[:256], *[b"?"] * (size - 257), END_OF_TEXT.encode()]
-        self.special_tokens = {END_OF_TEXT: size - 1}
-
-
-@pytest.mark.parametrize(("size", "width"), [(65535, 2), (65536, 2), (65537, 4)])
-def test_ids_never_wrap(size, width, tmp_path):
-    data = encode_corpus(["é", "ab"], Fake(size), tmp_path / "x.tokens")
-    assert id_type(size).itemsize == width == data.ids.dtype.itemsize
-    assert data.ids.tolist() == [size - 1, 0xC3, 0xA9, size - 1, 97, 98]
-    assert (data.n_tokens, data.n_documents, data.n_bytes) == (6, 2, 4)
+@pytest.mark.parametrize(
+    "specials", [(), ("<|user|>",), (END_OF_TEXT, END_OF_TEXT), (END_OF_TEXT, ""), (END_OF_TEXT, 5)]
+)
+def test_special_tokens_that_cannot_be(specials: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="special tokens"):
+        BPETokenizer([], specials)
 
 
-def test_token_files_are_checked(tmp_path):
-    path, tokenizer = tmp_path / "x.tokens", ByteTokenizer()
-    written = encode_corpus(iter(["a😀", "", "b\r\n"]), tokenizer, path)
-    memory = encode_corpus(["a😀", "", "b\r\n"], tokenizer)
-    assert np.array_equal(written.ids, memory.ids) and (written.n_bytes, written.n_documents) == (8, 3)
-    assert [p.name for p in tmp_path.iterdir()] == ["x.tokens"]
-    with pytest.raises(ValueError, match="another tokenizer"):
-        open_token_file(path, BPETokenizer([]))
-    whole = path.read_bytes()
-    assert json.loads(whole[:HEADER])["n_tokens"] == 11
-    for broken, said in (
-        (whole[:-1], "its header says"),
-        (whole[:100], "not a token file"),
-        (b"hello", "not a token file"),
-    ):
-        path.write_bytes(broken)
-        with pytest.raises(ValueError, match=said):
-            open_token_file(path, tokenizer)
+def whole_characters(data: bytes) -> str:
+    """The longest beginning of some bytes that is text."""
+    while True:
+        try:
+            return data.decode()
+        except UnicodeDecodeError:
+            data = data[:-1]
 
 
-class Forgetful(ByteTokenizer):
-    def encode(self, text: str) -> list[int]:
-        return [byte for byte in text.encode() if byte < 128]
+def test_a_stream_gives_all_whole_characters_at_every_split(trained: BPETokenizer) -> None:
+    rng = random.Random(9)
+    for number in range(2000):
+        tokenizer: Tokenizer = trained if number % 2 else ByteTokenizer()
+        text = fuzz(rng, 20)
+        decoder, seen, out = StreamDecoder(tokenizer), b"", ""
+        for i in tokenizer.encode(text):
+            seen += tokenizer.token_bytes[i]
+            out += decoder.feed(i)
+            assert out == whole_characters(seen)
+        assert out == text and decoder.flush() == ""
 
 
-def test_a_tokenizer_that_loses_text_is_refused_and_nothing_is_left(tmp_path):
-    path = tmp_path / "x.tokens"
-    before = encode_corpus(["kept"], ByteTokenizer(), path).ids.tolist()
-    with pytest.raises(ValueError, match="does not give back"):
-        encode_corpus(["fine", "lost: é"], Forgetful(), path)
-    assert [p.name for p in tmp_path.iterdir()] == ["x.tokens"]
-    assert open_token_file(path).ids.tolist() == before
+def test_a_stream_that_is_no_text(trained: BPETokenizer) -> None:
+    decoder = StreamDecoder(ByteTokenizer())
+    assert (decoder.feed(0xF0), decoder.flush()) == ("", "\ufffd")
+    rng = random.Random(10)
+    for _ in range(500):
+        ids = [rng.randrange(trained.vocab_size) for _ in range(rng.randrange(1, 12))]
+        decoder = StreamDecoder(trained)
+        out = "".join(map(decoder.feed, ids)) + decoder.flush()
+        assert (
+            out
+            == codecs.decode(b"".join(trained.token_bytes[i] for i in ids), "utf-8", "replace")
+            == trained.decode(ids)
+        )
+
+
+def test_saved_and_loaded(trained: BPETokenizer, tmp_path: Path) -> None:
+    other = RenumberedBPE(trained, [*range(1, trained.vocab_size), 0])
+    for tokenizer in (trained, other, ByteTokenizer(), CharTokenizer.train(["hé\n", "😀"])):
+        tokenizer.save(tmp_path / "t.json")
+        again = load_tokenizer(tmp_path / "t.json")
+        assert again == tokenizer and again.fingerprint == tokenizer.fingerprint and hash(again) == hash(tokenizer)
+        assert again.special_tokens == tokenizer.special_tokens and again.token_bytes == tokenizer.token_bytes
+        assert again.encode("h😀") == tokenizer.encode("h😀")
+    assert [path.name for path in tmp_path.iterdir()] == ["t.json"]
+    assert trained != other
+
+
+BROKEN = [
+    '{"kind": []}',
+    '{"kind": "char", "characters": ["a", "b"]}',
+    '{"kind": "bpe", "pattern": "a", "specials": ["<|endoftext|>"], "merges": [[97.9, 98]]}',
+    '{"kind": "bpe", "pattern": "a", "specials": ["<|endoftext|>"], "merges": [[Infinity, 98]]}',
+    '{"kind": "bpe", "pattern": 5, "specials": ["<|endoftext|>"], "merges": []}',
+    '{"kind": "renumbered bpe", "inner": {"pattern": "a", "specials": ["<|endoftext|>"], "merges": []}, "numbers": [0]}',
+    '{"kind": "renumbered bpe", "numbers": [0]}',
+    "[" * 100_000,
+    "",
+    "{",
+    "[]",
+    '{"kind": "word"}',
+    '{"kind": "bpe"}',
+    '{"kind": "char", "characters": "ba"}',
+]
+
+
+@pytest.mark.parametrize("content", BROKEN, ids=range(len(BROKEN)))
+def test_a_hostile_file_is_one_clear_error(content: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.json").write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"bad\.json is not a tokenizer file"):
+        load_tokenizer(tmp_path / "bad.json")
+
+
+def test_other_numbers_for_the_same_tokens(trained: BPETokenizer) -> None:
+    numbers = list(range(trained.vocab_size))
+    random.Random(1).shuffle(numbers)
+    tokenizer = RenumberedBPE(trained, numbers)
+    rng = random.Random(2)
+    for _ in range(300):
+        text = fuzz(rng)
+        ids = tokenizer.encode(text)
+        assert [numbers.index(i) for i in ids] == trained.encode(text)
+        assert tokenizer.decode(ids) == text
+        assert list(tokenizer.encode_stream(text)) == ids
+    assert tokenizer.end_of_text == numbers[-1] and tokenizer.decode([numbers[-1]]) == END_OF_TEXT
+    for wrong in (numbers[:-1], [*numbers[:-1], numbers[0]], [float(n) for n in numbers], [n + 1 for n in numbers]):
+        with pytest.raises(ValueError, match="each once"):
+            RenumberedBPE(trained, wrong)
+
+
+def test_what_people_write_never_becomes_a_signal() -> None:
+    """1,000 injections: special names whole, cut, doubled, in every role; the signals stay where the chat puts them."""
+    text = [name * 5 for name in CHAT_TOKENS] + list(stories(5, seed=1))
+    tokenizer = BPETokenizer.train(text, 600, CHAT_TOKENS)
+    signals = set(tokenizer.special_tokens.values())
+    rng = random.Random(3)
+    for _ in range(1000):
+        parts = [
+            rng.choice([*CHAT_TOKENS, "<|", "|>", "<", "end", "user", "\n", "\x00", " ", fuzz(rng, 3)])
+            for _ in range(9)
+        ]
+        names = [rng.choice(["system", "user", "assistant"]) for _ in range(rng.randrange(1, 4))]
+        content = "".join(parts)
+        assert not signals & set(tokenizer.encode(content))
+        ids = encode_chat([{"role": name, "content": content} for name in names], tokenizer, reply=True)
+        marks = [tokenizer.token_bytes[i].decode() for i in ids if i in signals]
+        wanted = [mark for name in names for mark in (f"<|{name}|>", "<|end|>")]
+        assert marks == ["<|endoftext|>", *wanted, "<|assistant|>"]
+        assert (
+            tokenizer.decode(ids)
+            == "<|endoftext|>" + "".join(f"<|{n}|>{content}<|end|>" for n in names) + "<|assistant|>"
+        )
+
+
+def test_chats_that_cannot_be() -> None:
+    with pytest.raises(ValueError, match=r"has no <\|system\|>, <\|user\|>.*specials=CHAT_TOKENS"):
+        encode_chat([], BPETokenizer([]))
+    tokenizer = BPETokenizer([], CHAT_TOKENS)
+    assert encode_chat([], tokenizer) == [tokenizer.end_of_text]
+    with pytest.raises(ValueError, match=r"role '<\|user\|>' is unknown: choose one of system, user, assistant"):
+        encode_chat([{"role": "<|user|>", "content": "hi"}], tokenizer)

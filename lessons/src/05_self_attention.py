@@ -167,8 +167,12 @@ causal_mask(2, 5).int()
 # A real model attends for a batch of B texts and in H heads at once. The shapes are q (B, H, T, K), k (B, H, S, K) and
 # v (B, H, S, K'); matrix products work on the last two axes and leave the others alone.
 #
-# What must a hidden key get? Its weight must be 0 after the softmax, and exp(-inf) is 0. A score of 0 would not do: exp(0) is 1. One
-# corner is left: a query that may see nothing at all. Its row would be 0 / 0. We define its output as zeros.
+# What must a hidden key get? Its weight must be 0 after the softmax, and exp(-inf) is 0. A score of 0 would not do: exp(0) is 1, and
+# nor would -100 where the other scores are below that.
+#
+# Two corners are left. A query that may see nothing at all: its row would be 0 / 0, and we define its output as zeros. And large
+# scores: exp(800) is more than a float can hold. Take the largest score of its row away from every score first; the shares stay the
+# same, for exp(a - m) = exp(a) / exp(m), and exp(m) falls out of the fraction. `torch.softmax(scores, dim=-1)` does just that.
 #
 # **Exercise 2.** Write scaled dot-product attention.
 

@@ -72,9 +72,11 @@ def loop_attention(
     for b, h, t in itertools.product(range(B), range(H), range(T)):
         seen = [s for s in range(S) if mask is None or bool(allowed[b, h, t, s]) != inverted]
         scores = [float(q[b, h, t] @ k[b, h, s]) / scale(K, width) for s in range(S)]
-        total = sum(math.exp(scores[s]) for s in (range(S) if mask_late else seen))
+        counted = range(S) if mask_late else seen
+        top = max((scores[s] for s in counted), default=0.0)
+        total = sum(math.exp(scores[s] - top) for s in counted)
         for s in seen:
-            out[b, h, t] += (math.exp(scores[s]) / total if softmax else scores[s]) * v[b, h, s]
+            out[b, h, t] += (math.exp(scores[s] - top) / total if softmax else scores[s]) * v[b, h, s]
     return out
 
 
@@ -83,35 +85,43 @@ def mistaken(**switch: Any) -> Any:
     return lambda q, k, v, mask=None: loop_attention(q, k, v, mask, **switch)
 
 
-def shares(scores: Tensor, dim: int) -> Tensor:
-    """exp of each score, divided by the sum; our scores are small enough for the plain formula in float64."""
+def shares(scores: Tensor, dim: int = -1, top: str = "row") -> Tensor:
+    """exp of each score above the largest one, divided by the sum. A row of nothing but -inf gives NaN."""
+    if top == "row":
+        scores = scores - scores.max(dim, keepdim=True).values
+    elif top == "all":
+        scores = scores - scores.max()
     return torch.exp(scores) / torch.exp(scores).sum(dim, keepdim=True)
 
 
-def zero_for_minus_infinity(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    scores = q @ k.mT / math.sqrt(q.shape[-1])
-    return shares(scores if mask is None else scores.masked_fill(~mask, 0.0), -1) @ v
+def in_matrices(hidden: float = -math.inf, dim: int = -1, top: str = "row", empty: float | None = 0.0) -> Any:
+    """Attention in matrices; the arguments make the mistakes: another score for hidden keys, another axis, no care for size."""
+
+    def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+        scores = q @ k.mT / math.sqrt(q.shape[-1])
+        weights = shares(scores if mask is None else scores.masked_fill(~mask, hidden), dim, top)
+        return (
+            weights if empty is None or mask is None else weights.masked_fill(~mask.any(-1, keepdim=True), empty)
+        ) @ v
+
+    return attention
 
 
-def over_queries(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    scores = q @ k.mT / math.sqrt(q.shape[-1])
-    return shares(scores if mask is None else scores.masked_fill(~mask, -math.inf), -2) @ v
-
-
-def no_number(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    scores = q @ k.mT / math.sqrt(q.shape[-1])
-    return shares(scores if mask is None else scores.masked_fill(~mask, -math.inf), -1) @ v
+def needs_a_mask(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    return loop_attention(q, k, v, torch.logical_not(torch.logical_not(mask)))  # type: ignore[arg-type]
 
 
 def einsum_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     scores = torch.einsum("bhtk,bhsk->bhts", q, k) * q.shape[-1] ** -0.5
     if mask is not None:
         scores = scores.masked_fill(~mask, -math.inf)
-    return torch.einsum("bhts,bhsw->bhtw", shares(scores, -1).nan_to_num(0.0), v)
+    return torch.einsum("bhts,bhsw->bhtw", shares(scores).nan_to_num(0.0), v)
 
 
 def exponential_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     scores = (q / math.sqrt(q.shape[-1])) @ k.transpose(-1, -2)
+    if mask is not None:
+        scores = torch.where(mask, scores, torch.finfo(scores.dtype).min)
     weights = torch.exp(scores - scores.max(-1, keepdim=True).values)
     if mask is not None:
         weights = weights * mask
@@ -123,14 +133,18 @@ def attention_by_rows(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = Non
     rows = []
     for t in range(q.shape[2]):
         scores = (q[:, :, t, None] * k).sum(-1) / math.sqrt(q.shape[3])  # (B, H, S)
-        weights = torch.exp(scores) if mask is None else torch.exp(scores) * mask[:, :, t]
-        total = weights.sum(-1, keepdim=True)
-        rows.append(((weights / (total + (total == 0)))[..., None] * v).sum(-2))
+        seen = torch.ones_like(scores, dtype=torch.bool) if mask is None else mask[:, :, t].expand(scores.shape)
+        log_total = torch.where(seen, scores, -math.inf).logsumexp(-1, keepdim=True)
+        weights = torch.where(seen, torch.exp(torch.where(seen, scores - log_total, 0.0)), 0.0)
+        rows.append((weights[..., None] * v).sum(-2))
     return torch.stack(rows, dim=2)
 
 
 def attention_inputs(seed: int) -> list[tuple[Any, ...]]:
-    """Ugly sizes, K' != K, T != S; with no mask, a random one, and one that hides everything from a query."""
+    """Ugly sizes, K' != K, T != S; with no mask, a random one, and one that hides everything from a query.
+
+    The last case has scores of about a thousand, of which the mask hides the larger ones.
+    """
     generator = Generator().manual_seed(seed)
     cases: list[tuple[Any, ...]] = []
     for B, H, T, S, K, width in ((2, 3, 5, 7, 4, 6), (3, 2, 4, 6, 5, 3)):
@@ -143,7 +157,8 @@ def attention_inputs(seed: int) -> list[tuple[Any, ...]]:
         empty = mask.clone()
         empty[0, 0, 1] = False
         cases += [(q, k, v, None), (q, k, v, mask), (q, k, v, empty)]
-    return cases
+    scores = 144 * (q @ k.mT)
+    return [*cases, (12 * q, 12 * k, v, (scores <= scores.median(-1, keepdim=True).values))]
 
 
 ATTENTION = Exercise(
@@ -165,12 +180,30 @@ ATTENTION = Exercise(
             mistaken(mask_late=True),
             "mask the scores before the softmax, so that each row still sums to 1",
         ),
-        Mistake("zero, not -inf", zero_for_minus_infinity, "a hidden score must be -inf: exp(0) is 1, not 0"),
+        Mistake("zero, not -inf", in_matrices(hidden=0.0), "a hidden score must be -inf: exp(0) is 1, not 0"),
         Mistake(
-            "softmax over queries", over_queries, "each query shares out its attention among the keys: the last axis"
+            "softmax over queries",
+            in_matrices(dim=-2, empty=None),
+            "each query shares out its attention among the keys: the last axis",
         ),
-        Mistake("NaN", no_number, "a query that may attend to nothing must get zeros, not NaN"),
+        Mistake("NaN", in_matrices(empty=None), "a query that may attend to nothing must get zeros, not NaN"),
         Mistake("no softmax", mistaken(softmax=False), "turn the scores of each query into probabilities first"),
+        Mistake(
+            "-100, not -inf",
+            in_matrices(hidden=-100.0),
+            "no number is small enough for every score: a hidden one is -inf",
+        ),
+        Mistake(
+            "overflow",
+            in_matrices(top="none"),
+            "exp of a large score overflows: take the largest score of each row away first",
+        ),
+        Mistake(
+            "maximum of all",
+            in_matrices(top="all"),
+            "the maximum of each row, not of all: a row far below it would vanish",
+        ),
+        Mistake("no mask, no answer", needs_a_mask, "the mask may be None: then every query sees every key"),
         Mistake("mask ignored", lambda q, k, v, mask=None: loop_attention(q, k, v), "use the mask where there is one"),
     ),
     (einsum_attention, exponential_attention, attention_by_rows),

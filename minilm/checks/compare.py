@@ -71,11 +71,12 @@ def judge(
 
 def judge_cases(exercise: Exercise, function: Function, cases: Sequence[Case], library: CodeType | None) -> Verdict:
     """The verdict on these inputs; the first that goes wrong decides."""
+    expected = [exercise.oracle(*duplicate(case)) for case in cases]
     try:
         with time_limit(SECONDS):
             if library is not None and runs(library, function, cases[0]):
                 return Verdict("wrong", "your function calls the library's version of itself", "write it yourself")
-            verdict = first(judge_case(exercise, function, case) for case in cases)
+            verdict = first(judge_case(function, *pair) for pair in zip(cases, expected, strict=True))
             if verdict is None and exercise.differentiable:
                 verdict = first(judge_gradient(exercise, function, case) for case in cases)
             if verdict is None:
@@ -92,7 +93,7 @@ def judge_cases(exercise: Exercise, function: Function, cases: Sequence[Case], l
     return Verdict(verdict.status, verdict.message, *diagnose(exercise, function, cases))
 
 
-def judge_case(exercise: Exercise, function: Function, case: Case) -> Verdict | None:
+def judge_case(function: Function, case: Case, expected: Any) -> Verdict | None:
     """What is wrong on one input, or None."""
     given = duplicate(case)
     drawn = random_state()
@@ -108,7 +109,6 @@ def judge_case(exercise: Exercise, function: Function, case: Case) -> Verdict | 
         return Verdict("wrong", "your function changes its arguments", "make a new object instead of writing into one")
     if random_state() != drawn:
         return Verdict("wrong", "your function draws random numbers", "this function has nothing to draw by itself")
-    expected = exercise.oracle(*duplicate(case))
     if problem := difference(answer, expected):
         return Verdict("wrong", f"{describe(case)}: {problem}")
     if problem := difference(again, expected):

@@ -7,16 +7,19 @@ from typing import Any
 
 from minilm.checks.attention import EXERCISES as ATTENTION
 from minilm.checks.card import show
+from minilm.checks.choosing import EXERCISES as CHOOSING
 from minilm.checks.compare import Exercise, judge
+from minilm.checks.discounting import EXERCISES as DISCOUNTING
+from minilm.checks.distributions import EXERCISES as DISTRIBUTIONS
+from minilm.checks.encoding import EXERCISES as ENCODING
 from minilm.checks.kneser_ney import EXERCISES as KNESER_NEY
 from minilm.checks.measuring import EXERCISES as MEASURING
 from minilm.checks.ngrams import EXERCISES as NGRAMS
 from minilm.checks.results import read_results, record
 from minilm.checks.tokens import EXERCISES as TOKENS
 
-EXERCISES: dict[str, Exercise] = {
-    exercise.name: exercise for exercise in (*TOKENS, *MEASURING, *NGRAMS, *ATTENTION, *KNESER_NEY)
-}
+LESSONS = (TOKENS + ENCODING, MEASURING, NGRAMS + DISTRIBUTIONS, ATTENTION, DISCOUNTING + KNESER_NEY + CHOOSING)
+EXERCISES: dict[str, Exercise] = {exercise.name: exercise for lesson in LESSONS for exercise in lesson}
 SOLUTIONS = {
     "count_pairs": "minilm.text.bpe_train",
     "merge_pair": "minilm.text.bpe_train",

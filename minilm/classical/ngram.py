@@ -18,12 +18,18 @@ A context that was never seen has share 0 and leftover 1: the shorter one decide
 In Kneser-Ney only the longest n-grams have real counts. A shorter one counts the *different* tokens seen before it:
 where "Francisco" follows only "San", it is a likely word after "San" and an unlikely one elsewhere, however often it
 occurs. An n-gram that begins at <|endoftext|> has nothing before it and keeps its real count. Every token gets a
-probability above 0, even one that the text never used: its part of the last 1 / V.
+probability above 0, even one that the text never used: its part of the last 1 / V. So no id is unknown to the model.
+
+<|endoftext|> stands before each document. It is the first token of every context, and no context reaches back beyond it;
+after a document it is the token to predict, so the model knows where documents end and `generate` stops there. The
+one that opens the stream is never predicted. The last document of a stream may have been cut: its end only counts if
+the stream has one more <|endoftext|> behind it.
 
 Kneser and Ney (1995); Chen and Goodman (1998), "An empirical study of smoothing techniques for language modeling".
 """
 
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,6 +55,19 @@ class Level:
     first: np.ndarray  # (contexts + 1,) int64
     size: np.ndarray  # (contexts + 1,) int64
 
+    @classmethod
+    def of(cls, vocab_size: int, keys: np.ndarray, counts: np.ndarray, share: np.ndarray, left: np.ndarray) -> "Level":
+        """From the sorted keys (R,) with their counts and shares, and the leftover of every context (contexts,)."""
+        size = np.bincount(keys // vocab_size, minlength=len(left))
+        return cls(
+            keys=np.append(keys, np.iinfo(np.int64).max),
+            counts=counts,
+            share=np.append(share, 0.0),
+            leftover=np.append(left, 1.0),
+            first=np.append(np.cumsum(size) - size, 0),
+            size=np.append(size, 0),
+        )
+
     def find(self, keys: np.ndarray) -> np.ndarray:
         """The rows of these keys, UNSEEN where there is none: a binary search."""
         rows = np.searchsorted(self.keys, keys)
@@ -68,7 +87,7 @@ class NgramLM:
 
     def __init__(self, config: NgramConfig) -> None:
         self.config = config
-        self.end_of_text = -1
+        self.end_of_text = 0  # until it is counted
         self.levels: list[Level] = []
         self.discounts = np.zeros((config.order, 4))  # what a count of 0, 1, 2, 3 or more loses, for each order
 
@@ -116,73 +135,83 @@ class NgramLM:
         self.levels, n_contexts = [], 1
         for key, count, discount in zip(keys, counts, discounts, strict=True):
             context, taken = key // V, discount[np.minimum(count, 3)]
-            size = np.bincount(context, minlength=n_contexts)
             total = np.bincount(context, count, n_contexts) + imagined
             left = np.bincount(context, taken, n_contexts) + imagined
             share = np.divide(count - taken, total[context], out=np.zeros(len(key)), where=count > 0)
             leftover = np.divide(left, total, out=np.ones(n_contexts), where=total > 0)
-            self.levels.append(
-                Level(
-                    keys=np.append(key, np.iinfo(np.int64).max),
-                    counts=count,
-                    share=np.append(share, 0.0),
-                    leftover=np.append(leftover, 1.0),
-                    first=np.append(np.cumsum(size) - size, 0),
-                    size=np.append(size, 0),
-                )
-            )
+            self.levels.append(Level.of(V, key, count, share, leftover))
             n_contexts = len(key)
 
-    def _contexts(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What the places 0..N before, between and after the ids (N,) look back on: the rows of their contexts of each
-
-        length 0..order - 1, (order, N + 1), and how many tokens of their document came before, (N + 1,).
-        """
+    def _rows(self, ids: np.ndarray) -> np.ndarray:
+        """(order + 1, N + 1): rows[m, t] is the row of the n-gram made of the m tokens before ids[t], the context there."""
         if not self.levels:
             raise ValueError("this n-gram model has no counts: call fit(ids, end_of_text) first")
-        contexts = np.full((self.config.order, len(ids) + 1), UNSEEN, dtype=np.int64)
-        contexts[0] = 0  # the empty context
-        for m in range(1, self.config.order):
+        rows = np.full((len(self.levels) + 1, len(ids) + 1), UNSEEN, dtype=np.int64)
+        rows[0] = 0  # the empty context
+        for m, level in enumerate(self.levels):
             # Nothing was ever counted after a context that crosses <|endoftext|>, so those need no care here.
-            contexts[m, 1:] = self.levels[m - 1].find(contexts[m - 1, :-1] * self.config.vocab_size + ids)
-        return contexts, history_lengths(ids, self.end_of_text)
+            rows[m + 1, 1:] = level.find(rows[m, :-1] * self.config.vocab_size + ids)
+        return rows
 
-    def token_log_probs(self, ids: np.ndarray) -> np.ndarray:
-        """log p(ids[t] | the tokens before it, back to the last <|endoftext|>), in nats: (N,) -> (N,) float64.
+    def token_log_probs(self, ids: np.ndarray, past: np.ndarray | None = None) -> np.ndarray:
+        """log p(ids[t] | the past[t] tokens before it), in nats: (N,) -> (N,) float64.
 
-        Without smoothing (maximum-likelihood) a token never seen after its context gets -inf.
+        The past (N,) reaches back to the last <|endoftext|>, if it is not given. Many documents are scored at once as one
+        stream. Without smoothing (maximum-likelihood) a token never seen after its context gets -inf.
         """
         ids, V = check_ids(ids, self.config.vocab_size), self.config.vocab_size
-        contexts, past = self._contexts(ids)
+        rows = self._rows(ids)
+        past = history_lengths(ids, self.end_of_text)[:-1] if past is None else past
         p = np.full(len(ids), 1 / V)
         for m, level in enumerate(self.levels):
-            context = contexts[m, :-1]
             shorter = 1 / V if self.config.smoothing == "add-k" else p
-            longer = level.share[level.find(context * V + ids)] + level.leftover[context] * shorter
-            p = np.where(past[:-1] >= m, longer, p)
+            longer = level.share[rows[m + 1, 1:]] + level.leftover[rows[m, :-1]] * shorter
+            p = np.where(past >= m, longer, p)
         with np.errstate(divide="ignore"):
             return np.log(p)
+
+    def score(self, document: Sequence[int] | np.ndarray, with_end: bool = True) -> float:
+        """log p(this document), in nats: ids (N,) without <|endoftext|>; `with_end` also that nothing more follows."""
+        end, ids = [self.end_of_text], check_ids(document, self.config.vocab_size, allow_empty=True)
+        stream = np.concatenate([end, ids, end])
+        return float(self.token_log_probs(stream)[1 : len(stream) - (not with_end)].sum())
 
     def log_probs(self, ids: np.ndarray, last: int | None = None) -> np.ndarray:
         """log p(any token | ids[: t + 1]) for all t, or the `last` ones: (N,) -> (last, V) float64, in nats."""
         ids, V = check_ids(ids, self.config.vocab_size, allow_empty=True), self.config.vocab_size
-        contexts, past = self._contexts(ids)
+        rows, past = self._rows(ids), history_lengths(ids, self.end_of_text)
         n = len(ids) if last is None else last
         p = np.full((n, V), 1 / V)
         for m, level in enumerate(self.levels):
-            context, exists = contexts[m, len(ids) + 1 - n :], past[len(ids) + 1 - n :] >= m
+            context, exists = rows[m, len(ids) + 1 - n :], past[len(ids) + 1 - n :] >= m
             shorter = 1 / V if self.config.smoothing == "add-k" else p
             p = np.where(exists[:, None], level.leftover[context][:, None] * shorter, p)
             size = level.size[context]
             place = np.repeat(np.arange(n), size)
-            rows = np.arange(len(place)) + np.repeat(level.first[context] - (np.cumsum(size) - size), size)
-            p[place, level.keys[rows] % V] += level.share[rows]
+            seen = np.arange(len(place)) + np.repeat(level.first[context] - (np.cumsum(size) - size), size)
+            p[place, level.keys[seen] % V] += level.share[seen]
         with np.errstate(divide="ignore"):
             return np.log(p)
 
     def next_log_probs(self, context: np.ndarray) -> np.ndarray:
         """log p(next token | context), in nats: (N,) -> (V,). The context may be empty."""
         return self.log_probs(np.asarray(context)[max(0, len(context) - self.context_tokens) :], last=1)[0]
+
+    def generate(self, context: Sequence[int] | np.ndarray, uniforms: Iterable[float]) -> Iterator[int]:
+        """Go on from a context (N,): one token for each number u in [0, 1), until <|endoftext|>, which is left out.
+
+        The token is the first whose probability, with those of all ids below it, adds up to more than u.
+        """
+        text = deque(context, maxlen=self.context_tokens)
+        for u in uniforms:
+            if not 0 <= u < 1:
+                raise ValueError(f"a draw of {u}: it must be at least 0 and below 1, as from numpy's Generator.random")
+            reached = np.cumsum(np.exp(self.next_log_probs(np.array(text))))
+            token = int(np.searchsorted(reached, u * reached[-1], side="right"))
+            if token == self.end_of_text:
+                return
+            yield token
+            text.append(token)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """What a checkpoint stores: the sorted n-grams, their counts and the discounts. The rest follows from them."""

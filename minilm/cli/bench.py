@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from minilm.cli.options import Parser, seed
 
-TOPICS = ("tokenizer", "attention")
+TOPICS = ("tokenizer", "ngram", "attention")
 
 
 def run(arguments: list[str]) -> int:
@@ -16,13 +16,17 @@ def run(arguments: list[str]) -> int:
     parser = Parser("bench", "Measure our code beside a peer's in one run.", "minilm bench tokenizer")
     parser.option("topic", choices=TOPICS, help="what to measure")
     parser.option("--runs", type=int, default=5, metavar="N", help="timed runs of each side (default: 5)")
+    parser.option("--large", action="store_true", help="the long contests of the topic instead of the short ones")
     parser.option("--seed", type=seed, default=0, rare=True, help="accepted everywhere; the inputs are fixed")
     parser.option("--json", action="store_true", help="one JSON object")
     options = parser.read(arguments)
     if options.runs < 1:
         raise ValueError(f"--runs is {options.runs}: it must be at least 1")
-    rows = []
-    for name, (ours, peer) in importlib.import_module(f"minilm.bench.{options.topic}").contests().items():
+    rows, topic = [], importlib.import_module(f"minilm.bench.{options.topic}")
+    if options.large and not hasattr(topic, "large_contests"):
+        raise ValueError(f"--large: {options.topic} has no long contests; leave it out")
+    contests = topic.large_contests() if options.large else topic.contests()
+    for name, (ours, peer) in contests.items():
         try:
             rows.append({"contest": name, **compare(ours, peer, options.runs)})
         except ImportError as error:

@@ -12,7 +12,8 @@ def run(arguments: list[str]) -> int:
     parser = Parser(
         "ladder",
         "Compare models on text that none of them has seen, in bits per byte: uniform, unigram, bigram, Kneser-Ney, the\n"
-        "runs you name, and the last of them mixed with the n-gram. Without a run, the counted models alone.",
+        "runs you name, and the last of them mixed with the n-gram. Without a run, the counted models alone. On built-in\n"
+        "stories also the true floor: what the world that wrote them needs.",
         "minilm ladder checkpoints/my-gpt --plot ladder.png",
     )
     parser.option("runs", nargs="*", help="folders of runs, all trained on the same corpus with the same tokenizer")
@@ -35,7 +36,14 @@ def run(arguments: list[str]) -> int:
     from minilm.classical.config import NgramConfig
     from minilm.classical.tuning import tune_ngram
     from minilm.cli.writing import stream_text
-    from minilm.evaluation.ladder import counted_rungs, format_ladder, ladder_to_dict, model_rung, uniform_rung
+    from minilm.evaluation.ladder import (
+        counted_rungs,
+        floor_rung,
+        format_ladder,
+        ladder_to_dict,
+        model_rung,
+        uniform_rung,
+    )
     from minilm.evaluation.mix import mix
     from minilm.plots.ladder import plot_ladder
     from minilm.text.corpus import load_corpus
@@ -70,6 +78,8 @@ def run(arguments: list[str]) -> int:
         rungs.append(
             model_rung("with n-gram", mixture, held_out, tokenizer, neural[-1].state.get("seconds", 0.0), **how)
         )
+    if floor := floor_rung(held_out, tokenizer, seed=options.seed, max_bytes=options.max_bytes):
+        rungs.append(floor)
     if options.plot:
         plot_ladder(rungs, options.plot)
     print(json.dumps(ladder_to_dict(rungs), ensure_ascii=False) if options.json else format_ladder(rungs))

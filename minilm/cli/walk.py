@@ -162,12 +162,14 @@ class Walk:
 
     def report(self) -> None:
         """The ladder as a table, a picture and JSON, the verdict, longer samples, and what to try next."""
-        from minilm.evaluation.ladder import ladder_to_dict
+        from minilm.evaluation.ladder import floor_rung, ladder_to_dict
         from minilm.plots.ladder import plot_ladder
 
         if not self.rungs:
             self.say("no model was finished")
             return
+        if floor := floor_rung(self.prepared.validation, self.tokenizer, seed=self.options.seed):
+            self.rungs.append(floor)
         self.out.mkdir(parents=True, exist_ok=True)
         ladder = ladder_to_dict(self.rungs)
         (self.out / "ladder.json").write_text(json.dumps(ladder, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

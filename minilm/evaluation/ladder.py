@@ -6,10 +6,12 @@ bits.
 """
 
 import math
+import random
 import time
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from minilm.classical.ngram import NgramLM
 from minilm.evaluation.evaluate import Evaluation, evaluate, summary, text_ids
 from minilm.models.counted import CountedLM
 from minilm.models.mixture import Mixture
+from minilm.text.stories import StoryWorld, story_floor
 from minilm.text.token_file import TokenFile
 from minilm.text.tokenizer import Tokenizer
 
@@ -60,6 +63,28 @@ def uniform_rung(validation: TokenFile, tokenizer: Tokenizer, *, seed: int = 0, 
     noise = np.random.default_rng(seed).bytes(60).decode("utf-8", errors="replace")
     evaluation = summary(n_bytes * 8 * math.log(2), tokens, n_bytes, seconds=0.0)
     return Rung("uniform", evaluation, 0.0, 0, "knows nothing: all 256 bytes are equally likely", noise)
+
+
+def floor_rung(
+    validation: TokenFile, tokenizer: Tokenizer, *, seed: int = 0, max_bytes: int | None = None
+) -> Rung | None:
+    """What the text costs under the story world that wrote it; None if any document is no built-in story.
+
+    Nobody knows the stories better than the world itself, so over many documents no model needs less. On a few it may,
+    by chance: these documents cost more or less than the average, the entropy, which stands in the sentence.
+    """
+    ids, n_bytes = text_ids(validation, tokenizer, max_bytes)
+    started, world, nats = time.perf_counter(), StoryWorld(), 0.0
+    begins = np.flatnonzero(ids == tokenizer.end_of_text)
+    for begin, end in pairwise([*begins.tolist(), len(ids)]):
+        cut = end == len(ids) < len(validation.ids)  # max_bytes may end in the middle of a story
+        try:
+            nats -= world.log_prob(tokenizer.decode(ids[begin + 1 : end].tolist()), cut)
+        except ValueError:
+            return None
+    evaluation = summary(nats, len(ids) - len(begins), n_bytes, time.perf_counter() - started)
+    about = f"the story world itself: no model can do better; its entropy is {story_floor().bits_per_byte:.4f}"
+    return Rung("true floor", evaluation, 0.0, 0, about, world.render(world.sample(random.Random(seed))))
 
 
 def model_rung(

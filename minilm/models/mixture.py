@@ -9,7 +9,7 @@ still leaves it at least its share. Jelinek and Mercer (1980).
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -19,17 +19,14 @@ from minilm.layers.basic import log_softmax
 from minilm.models.registry import build_model
 
 
-@dataclass(frozen=True)
-class MixtureConfig:
-    """The weight of the neural model, and both models, each as {"kind": its kind, "config": its config's fields}."""
+@dataclass(frozen=True, kw_only=True)
+class PairConfig:
+    """Two models over one vocabulary, each as {"kind": its kind, "config": its config's fields}."""
 
-    weight: float
     neural: dict[str, Any]
     counted: dict[str, Any]
 
     def __post_init__(self) -> None:
-        if not 0 < self.weight < 1:
-            raise ValueError(f"the weight of a mixture is {self.weight}: it must lie between 0 and 1, both excluded")
         sizes = [part["config"]["vocab_size"] for part in (self.neural, self.counted)]
         if sizes[0] != sizes[1]:
             raise ValueError(f"a mixture needs models over one vocabulary, got {sizes[0]} and {sizes[1]} tokens")
@@ -41,6 +38,18 @@ class MixtureConfig:
     @property
     def context_length(self) -> int | None:
         return self.neural["config"].get("context_length")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixtureConfig(PairConfig):
+    """Both models and the weight of the neural one."""
+
+    weight: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.weight < 1:
+            raise ValueError(f"the weight of a mixture is {self.weight}: it must lie between 0 and 1, both excluded")
 
 
 @dataclass
@@ -69,22 +78,19 @@ class MixtureCache:
         return MixtureCache(self.neural.fork(), self.counted.fork())
 
 
-class Mixture(nn.Module):
-    """ids (B, T) -> log-probabilities (B, T, V) of weight * neural + (1 - weight) * counted."""
+class Pair(nn.Module):
+    """Two models that are asked together, and what every way of joining their answers has in common."""
 
-    kind = "mixture"
-
-    def __init__(self, neural: Any, counted: Any, weight: float) -> None:
+    def __init__(self, neural: Any, counted: Any, config_class: type[PairConfig], **how: Any) -> None:
         super().__init__()
         parts = [{"kind": model.kind, "config": asdict(model.config)} for model in (neural, counted)]
-        self.config = MixtureConfig(weight, *parts)
+        self.config: Any = config_class(neural=parts[0], counted=parts[1], **how)
         self.neural, self.counted = neural, counted
 
-    def forward(self, ids: Tensor, cache: MixtureCache | None = None) -> Tensor:
+    def both(self, ids: Tensor, cache: MixtureCache | None = None) -> tuple[Tensor, Tensor]:
+        """ids (B, T) -> the log-probabilities (B, T, V) of the neural model and of the counted one."""
         neural = log_softmax(self.neural(ids, cache=cache and cache.neural))
-        counted = log_softmax(self.counted(ids, cache=cache and cache.counted)).to(neural)
-        weight = self.config.weight
-        return torch.logaddexp(neural + math.log(weight), counted + math.log1p(-weight))
+        return neural, log_softmax(self.counted(ids, cache=cache and cache.counted)).to(neural)
 
     def new_cache(self, batch: int, max_length: int | None = None) -> MixtureCache:
         """Empty caches of both models for `batch` rows of at most max_length tokens."""
@@ -97,8 +103,8 @@ class Mixture(nn.Module):
         return {f"{part}.{name}": array for part, model in parts.items() for name, array in model.arrays().items()}
 
     @classmethod
-    def from_arrays(cls, config: MixtureConfig, arrays: Mapping[str, Any]) -> "Mixture":
-        """The mixture that these arrays came from; ValueError if a name does not fit."""
+    def from_arrays(cls, config: PairConfig, arrays: Mapping[str, Any]) -> Self:
+        """The pair that these arrays came from; ValueError if a name does not fit."""
         parts: dict[str, dict[str, Any]] = {"neural": {}, "counted": {}}
         for name, array in arrays.items():
             part, _, rest = name.partition(".")
@@ -106,7 +112,20 @@ class Mixture(nn.Module):
                 raise ValueError(f"array {name!r} belongs to no part of a mixture: expected neural.* and counted.*")
             parts[part][rest] = array
         neural, counted = (build_model(**getattr(config, part), arrays=own) for part, own in parts.items())
-        return cls(neural, counted, config.weight)
+        return cls(neural, counted, **{name: value for name, value in vars(config).items() if name not in parts})
+
+
+class Mixture(Pair):
+    """ids (B, T) -> log-probabilities (B, T, V) of weight * neural + (1 - weight) * counted."""
+
+    kind = "mixture"
+
+    def __init__(self, neural: Any, counted: Any, weight: float) -> None:
+        super().__init__(neural, counted, MixtureConfig, weight=weight)
+
+    def forward(self, ids: Tensor, cache: MixtureCache | None = None) -> Tensor:
+        (neural, counted), weight = self.both(ids, cache), self.config.weight
+        return torch.logaddexp(neural + math.log(weight), counted + math.log1p(-weight))
 
 
 def mix_log_probs(neural: np.ndarray, counted: np.ndarray, weight: float) -> np.ndarray:

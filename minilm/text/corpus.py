@@ -11,7 +11,6 @@ contents and the seed, never on names or on the order in which a disk lists file
 import hashlib
 import re
 from array import array
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -57,14 +56,7 @@ def load_corpus(
     kept under `home/data`; `progress` is called with a line before a download. Raises CorpusError, a ValueError, with
     one line that says what is wrong and what to do.
     """
-    name = str(name_or_path)
-    sources: list[Source]
-    if name_or_path == "shakespeare":
-        sources = [check_text(path) for path in fetch_shakespeare(Path(home or minilm_home()), progress)]
-    elif isinstance(name_or_path, str) and re.match(r"stories(:|$)", name):
-        sources = [StoryDocuments(stories_wanted(name), seed)]
-    else:
-        sources = open_sources(name)
+    name, sources = str(name_or_path), find_sources(name_or_path, seed, home, progress)
     digests, sizes = array("Q"), array("Q")
     for source in sources:
         for document in source.documents():
@@ -75,7 +67,30 @@ def load_corpus(
             f"{shown(name)} holds {sum(sizes)} bytes of text: give at least {MIN_CORPUS_BYTES}, better 100,000"
         )
     split = choose_split(np.array(digests), np.array(sizes), seed)
-    return Corpus(name, Side(tuple(sources), split, False), Side(tuple(sources), split, True))
+    return Corpus(name, Side(sources, split, False), Side(sources, split, True))
+
+
+def find_sources(
+    name_or_path: str | Path, seed: int = 0, home: str | Path | None = None, progress: Progress | None = None
+) -> tuple[Source, ...]:
+    """Where the documents of a named corpus, a file, a folder or a glob come from."""
+    if name_or_path == "shakespeare":
+        return tuple(check_text(path) for path in fetch_shakespeare(Path(home or minilm_home()), progress))
+    if isinstance(name_or_path, str) and re.match(r"stories(:|$)", name_or_path):
+        return (StoryDocuments(stories_wanted(name_or_path), seed),)
+    return tuple(open_sources(str(name_or_path)))
+
+
+@dataclass(frozen=True)
+class Documents:
+    """All documents of the sources, before any split; each `iter()` reads them again. Over 16 MB they come in pieces."""
+
+    sources: tuple[Source, ...]
+
+    def __iter__(self) -> Iterator[str]:
+        for source in self.sources:
+            for document in source.documents():
+                yield from document.pieces()
 
 
 @dataclass(frozen=True)
@@ -194,29 +209,7 @@ def choose_split(digests: np.ndarray, sizes: np.ndarray, seed: int) -> Split:
     return HashSplit(seed, int(cutoff), min_bytes, frozenset(different[~may_leave].tolist()))
 
 
-# ---- looking at a corpus
-
-
-def near_duplicates(corpus: Corpus, min_characters: int = 40, n_examples: int = 5) -> tuple[int, list[str]]:
-    """(number of validation lines that training holds too, the first few of them): how new is the validation text?
-
-    Lines are compared by their words alone, in small letters, and count from `min_characters` characters of words on:
-    "To be, or not to be: that is the question:" equals "to be or not to be that is the question".
-    """
-    waiting = Counter(line for line in plain_lines(corpus.validation) if len(line) >= min_characters)
-    n_found, examples = 0, []
-    for line in plain_lines(corpus.train):
-        if line in waiting:
-            n_found += waiting.pop(line)
-            examples.append(line)
-    return n_found, examples[:n_examples]
-
-
-def plain_lines(documents: Iterable[str]) -> Iterator[str]:
-    """Every line as its words in small letters, joined by one space."""
-    for document in documents:
-        for line in document.splitlines():
-            yield " ".join(re.findall(r"\w+", line.casefold()))
+# ---- a part of a corpus
 
 
 def sample_evenly(documents: Iterable[str], max_bytes: int = 50_000_000) -> Iterator[str]:

@@ -10,8 +10,9 @@ import glob
 import gzip
 import hashlib
 import json
+import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -75,6 +76,31 @@ class JsonLines:
                 ) from error
             if text:
                 yield text_document(text)
+
+
+def check_new(path: Path) -> None:
+    """Can documents be written there? To be asked before a long work, and by `write_json_lines` once more."""
+    if path.suffix != ".jsonl":
+        raise CorpusError(f"{shown(path)} does not end in .jsonl: a file of documents is told by its name")
+    if path.exists():
+        raise CorpusError(f"{shown(path)} is there already: name another file, nothing is ever overwritten")
+    if not path.parent.is_dir():
+        raise CorpusError(f"cannot write {shown(path)}: there is no folder {shown(path.parent)}")
+
+
+def write_json_lines(path: Path, documents: Iterable[str]) -> None:
+    """Write documents as a `.jsonl`, which `JsonLines` reads. It appears whole or not at all, and replaces no file."""
+    check_new(path)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("x", encoding="utf-8", newline="\n") as file:
+            for document in documents:
+                file.write(json.dumps({"text": document}, ensure_ascii=False) + "\n")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise CorpusError(f"cannot write {shown(path)} ({error.strerror}): check the folder and its space") from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def text_document(text: str) -> Document:

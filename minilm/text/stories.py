@@ -9,24 +9,26 @@ A story is told by expanding a template from left to right. Two kinds of slots s
 A large first letter, as in `{Helper.he}`, makes the text begin with one. By the chain rule the log-probability of a story
 is the sum over its choices, log p(story) = sum_i log p(choice_i | choices before it). Different choices give different
 texts, so this is also the log-probability of the document: no model of these documents can have a smaller expected loss
-than the entropy of the choices, and `entropy_per_byte` says how large that floor is.
+than the entropy of the choices, and `entropy` says how large that floor is.
 
-The words and the plots, which make nine tenths of the world, are in `story_words.py` and `story_plots.py`.
+The words and the plots, which make nine tenths of the world, are in `story_words.py` and `story_plots.py`, and how the
+entropy is summed in `story_entropy.py`.
 """
 
 import bisect
 import itertools
 import math
 import random
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import cache
 from operator import attrgetter
 from typing import Any, NamedTuple, Protocol
 
+from minilm.text.story_entropy import Entropy, exact_entropy
 from minilm.text.story_lines import LINES
 from minilm.text.story_plots import FACTS, Choice, Ending, Plot
+from minilm.text.story_templates import Piece, Slot, pieces, probabilities
 from minilm.text.story_words import Character, Folk, Helper, Named, Obstacle, Reason, Trait, Wish
 
 
@@ -71,49 +73,21 @@ class Story:
         return self.ending.mood if self.ending else ""
 
 
-class Entropy(NamedTuple):
-    """The floor under the loss of every model, with its standard error, in nats per byte of UTF-8."""
-
-    nats_per_byte: float
-    standard_error: float
-
-    @property
-    def bits_per_byte(self) -> float:
-        return self.nats_per_byte / math.log(2)
-
-
-class Slot(NamedTuple):
-    name: str
-    form: str
-    capital: bool
-
-
-Piece = str | Slot
-
-
 class Draft(NamedTuple):
-    """A story told half-way: the facts so far, the text so far, what is still to be told, ln of the probability."""
+    """A story told half-way: the facts and wordings so far, the text so far, what is still to be told, ln p so far."""
 
-    story: Story
+    facts: dict[str, Any]
+    wording: tuple[int, ...]
     text: str
     todo: tuple[Piece, ...]  # a stack, its top last
     nats: float
 
+    @property
+    def story(self) -> Story:
+        return Story(**self.facts, wording=self.wording)
 
-@cache
-def _pieces(template: str, capital: bool = False) -> tuple[Piece, ...]:
-    """Cut a template into text and slots, last piece first: "So {hero.he} ran." -> (" ran.", Slot(hero, he), "So ")."""
-    pieces: list[Piece] = []
-    for i, part in enumerate(re.split(r"\{(.*?)\}", template)):
-        if i % 2 == 1:
-            name, _, form = part.partition(".")
-            pieces.append(Slot(name.lower(), form or "name", name[0].isupper()))
-        elif part:
-            pieces.append(part)
-    if capital:
-        first = pieces[0]
-        pieces[0] = first[0].upper() + first[1:] if isinstance(first, str) else first._replace(capital=True)
-    return tuple(reversed(pieces))
+
+START = Draft({}, (), "", pieces("{plot.text}"), 0.0)
 
 
 class StoryWorld:
@@ -155,116 +129,119 @@ class StoryWorld:
 
     def parse(self, document: str) -> Story:
         """The story that a document tells. ValueError if this world does not tell it."""
-        return self._read(document).story
+        return self._read(document)[0].story
 
-    def log_prob(self, document: str) -> float:
+    def log_prob(self, document: str, cut: bool = False) -> float:
         """ln p(document), in nats, exactly. ValueError if this world does not tell it.
 
-        Twelve heroes and three ways to name them, all equally likely, would give -ln 36 = -3.58 nats.
+        Twelve heroes and three ways to name them, all equally likely, would give -ln 36 = -3.58 nats. With `cut`, the
+        document may end anywhere, and ln p is that of all stories that begin so.
         """
-        return self._read(document).nats
+        return math.log(math.fsum(math.exp(draft.nats) for draft in self._read(document, cut)))
 
-    def entropy_per_byte(self, n: int = 2000, seed: int = 0) -> Entropy:
-        """E[nats] / E[bytes] of a document, estimated from `n` drawn ones (Monte Carlo).
-
-        The log-probabilities are exact, only the two averages are estimates. The standard error of their ratio r is that
-        of the mean of (nats - r bytes) / E[bytes] (delta method); it falls as 1 / sqrt(n).
-        """
-        if n < 2:
-            raise ValueError(f"n = {n} stories give no standard error; use 2 or more")
-        drafts = [self._tell(_by_chance(random.Random(f"{seed} {i}"))) for i in range(n)]
-        nats = [-draft.nats for draft in drafts]
-        sizes = [len(draft.text.encode()) for draft in drafts]
-        ratio = sum(nats) / sum(sizes)
-        variance = sum((x - ratio * size) ** 2 for x, size in zip(nats, sizes, strict=True)) / (n - 1)
-        return Entropy(ratio, math.sqrt(variance / n) / (sum(sizes) / n))
+    def entropy(self) -> Entropy:
+        """How many nats and bytes a document has on average, both exact: the floor under the loss of every model."""
+        return exact_entropy(self.facts, self.lines, START.todo)
 
     # How it works: `_advance` tells on to the next choice, `_decide` makes it. Drawing, rendering and reading differ
     # only in who decides.
 
     def _tell(self, decide: Callable[[str, Sequence[Any]], int]) -> Draft:
         """Tell one story to its end; `decide(name, options)` gives the index of the option to take."""
-        draft, name = self._advance(Draft(Story(), "", _pieces("{plot.text}"), 0.0))
+        draft, name = self._advance(START)
         while name:
-            options = self._options(name, draft.story)
-            draft, name = self._advance(self._decide(draft, name, options, decide(name, options)))
+            options = self._options(name, draft)
+            index = decide(name, options)
+            if not 0 <= index < len(options):
+                raise ValueError(
+                    f"the story has no {name} that this world could tell; its {len(options)} options are others"
+                )
+            draft, name = self._advance(self._decide(draft, name, options[index], index, probabilities(options)[index]))
         return draft
 
-    def _read(self, document: str) -> Draft:
-        """Find the choices that tell `document`: depth first, leaving a path as soon as its text is another one."""
+    def _read(self, document: str, cut: bool = False) -> list[Draft]:
+        """Find the choices that tell `document`: depth first, leaving a path as soon as its text is another one.
+
+        With `cut`, a path is followed until its text reaches the end of the document, and there may be several.
+        """
         found, agreed = [], 0
-        drafts = [Draft(Story(), "", _pieces("{plot.text}"), 0.0)]
+        drafts = [START]
         while drafts:
             draft, name = self._advance(drafts.pop())
-            if not document.startswith(draft.text):
-                continue
-            agreed = max(agreed, len(draft.text))
-            if name:
-                options = self._options(name, draft.story)
-                drafts.extend(self._decide(draft, name, options, i) for i in range(len(options)))
-            elif draft.text == document:
+            reached = len(draft.text) >= len(document) and draft.text.startswith(document)
+            if cut and reached:
                 found.append(draft)
+            elif not document.startswith(draft.text):
+                continue
+            elif name:
+                drafts.extend(self._branches(draft, name, document))
+            elif reached:
+                found.append(draft)
+            agreed = max(agreed, min(len(draft.text), len(document)))
         if not found:
             raise ValueError(
                 f"no story of this world: nothing goes on like it after character {agreed} of {len(document)}"
             )
-        assert len(found) == 1, f"two stories have one text: {document!r}"
-        return found[0]
+        assert cut or len(found) == 1, f"two stories have one text: {document!r}"
+        return found
+
+    def _branches(self, draft: Draft, name: str, document: str) -> Iterator[Draft]:
+        """All ways to choose `name`, but for those that would put other words next than the document has."""
+        slot, options = draft.todo[-1], self._options(name, draft)
+        assert isinstance(slot, Slot)
+        next_is_told = slot.name == name  # else `name` is a parent of what is told next
+        for index, (option, p) in enumerate(zip(options, probabilities(options), strict=True)):
+            if next_is_told and (told := self._expand(slot, option)):
+                first, rest = told[-1], len(document) - len(draft.text)
+                if isinstance(first, str) and not document.startswith(first[:rest], len(draft.text)):
+                    continue
+            yield self._decide(draft, name, option, index, p)
 
     def _advance(self, draft: Draft) -> tuple[Draft, str]:
         """Tell on until something must be chosen: the draft, and the name of that choice ("" at the end)."""
-        story, text, stack, nats = draft
+        facts, wording, text, stack, nats = draft
         todo = list(stack)
         while todo:
             piece = todo.pop()
             if isinstance(piece, str):
                 text += piece
-                continue
-            value = None if piece.name in self.lines else getattr(story, piece.name)
-            if value is None:
-                return Draft(story, text, (*todo, piece), nats), self._undecided(piece.name, story)
-            todo.extend(_pieces(attrgetter(piece.form)(value), piece.capital))
-        return Draft(story, text, (), nats), ""
+            elif piece.name in facts:
+                todo.extend(self._expand(piece, facts[piece.name]))
+            else:
+                return Draft(facts, wording, text, (*todo, piece), nats), self._undecided(piece.name, facts)
+        return Draft(facts, wording, text, (), nats), ""
 
-    def _undecided(self, name: str, story: Story) -> str:
+    def _expand(self, slot: Slot, option: Any) -> tuple[Piece, ...]:
+        """What stands in a slot: a wording itself, or the form of a fact that the slot asks for."""
+        return pieces(option if slot.name in self.lines else attrgetter(slot.form)(option), slot.capital)
+
+    def _undecided(self, name: str, facts: Mapping[str, Any]) -> str:
         """What must be chosen first for `name` to be chosen: itself, if all that it depends on is known."""
         if name not in self.lines:
             for parent in self.facts[name].given:
-                if getattr(story, parent) is None:
-                    return self._undecided(parent, story)
+                if parent not in facts:
+                    return self._undecided(parent, facts)
         return name
 
-    def _options(self, name: str, story: Story) -> Sequence[Any]:
-        return self.lines[name] if name in self.lines else self.facts[name].options(story)
+    def _options(self, name: str, draft: Draft) -> Sequence[Any]:
+        return self.lines[name] if name in self.lines else self.facts[name].options(draft.facts)
 
-    def _decide(self, draft: Draft, name: str, options: Sequence[Any], index: int) -> Draft:
-        """Take option `index`: a fact is written into the story, a line is put where its slot stood."""
-        if not 0 <= index < len(options):
-            raise ValueError(
-                f"the story has no {name} that this world could tell; its {len(options)} options are others"
-            )
-        story, text, todo, nats = draft
-        nats += math.log(_weights(options)[index])
+    def _decide(self, draft: Draft, name: str, option: Any, index: int, p: float) -> Draft:
+        """Take an option, of probability p: a fact is remembered, a line is put where its slot stood."""
+        facts, wording, text, todo, nats = draft
+        nats += math.log(p)
         if name not in self.lines:
-            return Draft(replace(story, **{name: options[index]}), text, todo, nats)
-        story = replace(story, wording=(*story.wording, index))
+            return Draft({**facts, name: option}, wording, text, todo, nats)
         slot = todo[-1]
         assert isinstance(slot, Slot)
-        return Draft(story, text, (*todo[:-1], *_pieces(options[index], slot.capital)), nats)
-
-
-def _weights(options: Sequence[Any]) -> list[float]:
-    """The probabilities of options, which are as likely as their weights say; without a weight, alike."""
-    weights = [getattr(option, "weight", 1.0) for option in options]
-    total = sum(weights)
-    return [weight / total for weight in weights]
+        return Draft(facts, (*wording, index), text, (*todo[:-1], *self._expand(slot, option)), nats)
 
 
 def _by_chance(rng: Random) -> Callable[[str, Sequence[Any]], int]:
     """Decide by inverse transform: the first option at which the summed probabilities pass a uniform number."""
 
     def decide(name: str, options: Sequence[Any]) -> int:
-        sums = list(itertools.accumulate(_weights(options)))
+        sums = list(itertools.accumulate(probabilities(options)))
         return bisect.bisect_right(sums, rng.random(), hi=len(options) - 1)
 
     return decide
@@ -286,3 +263,9 @@ def stories(n: int, seed: int) -> Iterator[str]:
     world = StoryWorld()
     for i in range(n):
         yield world._tell(_by_chance(random.Random(f"{seed} {i}"))).text
+
+
+@cache
+def story_floor() -> Entropy:
+    """The entropy of the whole world, summed once, in seconds."""
+    return StoryWorld().entropy()

@@ -6,6 +6,7 @@ ways to say each line. `FACTS` is the Bayesian network: every fact with its pare
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from minilm.text.story_wishes import ANIMALS, DUTIES, ERRANDS, GIFTS, OUTINGS, PEOPLE, SEARCHES, TOYS
 from minilm.text.story_words import (
@@ -49,8 +50,8 @@ class Choice:
     among: Callable[..., Sequence[Named]]
     given: tuple[str, ...] = ()
 
-    def options(self, story: object) -> Sequence[Named]:
-        return self.among(*(getattr(story, parent) for parent in self.given))
+    def options(self, facts: Mapping[str, Any]) -> Sequence[Named]:
+        return self.among(*(facts[parent] for parent in self.given))
 
 
 PLOTS = (
@@ -67,13 +68,13 @@ PLOTS = (
     ),
     Plot(
         "loss",
-        "{opening} {treasured}\n{lost} {attempt} {ending.text}",
+        "{opening} {treasured}\n{lost} {attempt}{ending.text}",
         SEARCHES,
         (
-            Ending("helped", "happy", 4, "{ask}\n{agree} {found} {glad} {friends}"),
-            Ending("alone", "happy", 3, "{ask} {refuse}\n{manage} {found} {glad} {proverb}"),
+            Ending("helped", "happy", 4, " {ask}\n{agree} {found} {glad} {friends}"),
+            Ending("alone", "happy", 3, " {ask} {refuse}\n{manage} {found} {glad} {proverb}"),
             Ending("given away", "happy", 2, "\n{little_one} {glad}"),
-            Ending("failed", "sad", 3, "{ask} {refuse}\n{obstacle.trouble.failure} {lost_sad} {gloomy} {hope}"),
+            Ending("failed", "sad", 3, " {ask} {refuse}\n{obstacle.trouble.failure} {lost_sad} {gloomy} {hope}"),
         ),
         weight=2,
     ),

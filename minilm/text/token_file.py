@@ -9,10 +9,10 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from minilm.runtime import whole_file
 from minilm.text.tokenizer import Tokenizer, utf8
 
 MAGIC = "minilm-tokens-1"
@@ -59,31 +59,19 @@ def encode_corpus(documents: Iterable[str], tokenizer: Tokenizer, path: str | Pa
             n_bytes += len(utf8(document))
         ids = np.concatenate(parts) if parts else np.empty(0, id_type(tokenizer.vocab_size))
         return TokenFile(ids, len(parts), n_bytes, tokenizer.vocab_size, tokenizer.fingerprint)
-    temporary = Path(f"{path}.{os.getpid()}.tmp")
-    header: dict[str, Any] = {
-        "magic": MAGIC,
-        "n_tokens": 0,
-        "n_documents": 0,
-        "n_bytes": 0,
-        "vocab_size": tokenizer.vocab_size,
-    }
-    try:
-        with open(temporary, "wb") as file:
-            file.write(b" " * HEADER)
-            for document in documents:
-                ids = encode_document(document, tokenizer)
-                file.write(ids.tobytes())
-                header["n_tokens"] += len(ids)
-                header["n_documents"] += 1
-                header["n_bytes"] += len(utf8(document))
-            file.seek(0)
-            line = json.dumps(
-                {**header, "dtype": id_type(tokenizer.vocab_size).str, "fingerprint": tokenizer.fingerprint}
-            )
-            file.write(line.encode().ljust(HEADER - 1) + b"\n")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    counts = {"n_tokens": 0, "n_documents": 0, "n_bytes": 0}
+    with whole_file(path) as unfinished, open(unfinished, "wb") as file:
+        file.write(b" " * HEADER)
+        for document in documents:
+            ids = encode_document(document, tokenizer)
+            file.write(ids.tobytes())
+            counts["n_tokens"] += len(ids)
+            counts["n_documents"] += 1
+            counts["n_bytes"] += len(utf8(document))
+        kind = {"dtype": id_type(tokenizer.vocab_size).str, "fingerprint": tokenizer.fingerprint}
+        header = {"magic": MAGIC, **counts, "vocab_size": tokenizer.vocab_size, **kind}
+        file.seek(0)
+        file.write(json.dumps(header).encode().ljust(HEADER - 1) + b"\n")
     return open_token_file(path, tokenizer)
 
 
@@ -97,9 +85,8 @@ def open_token_file(path: str | Path, tokenizer: Tokenizer | None = None) -> Tok
             raise ValueError
         vocab_size, fingerprint, n_tokens = header["vocab_size"], header["fingerprint"], header["n_tokens"]
         dtype, n_documents, n_bytes = id_type(vocab_size), header["n_documents"], header["n_bytes"]
-        if header["dtype"] != dtype.str or any(
-            type(n) is not int for n in (vocab_size, n_tokens, n_documents, n_bytes)
-        ):
+        numbers = (vocab_size, n_tokens, n_documents, n_bytes)
+        if header["dtype"] != dtype.str or any(type(n) is not int or n < 0 for n in numbers) or vocab_size == 0:
             raise ValueError
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"{path} is not a token file of this version: encode the corpus again") from None

@@ -7,10 +7,11 @@ text "<|endoftext|>" encodes to ordinary tokens, so nothing that a user types ca
 import codecs
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
+
+from minilm.runtime import whole_file
 
 END_OF_TEXT = "<|endoftext|>"
 
@@ -75,12 +76,8 @@ class Tokenizer:
 
     def save(self, path: str | Path) -> None:
         """Write the description as JSON. The file appears whole or not at all."""
-        temporary = Path(f"{path}.{os.getpid()}.tmp")
-        try:
-            temporary.write_text(json.dumps(self.to_dict(), sort_keys=True) + "\n", encoding="utf-8")
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with whole_file(path) as unfinished:
+            unfinished.write_text(json.dumps(self.to_dict(), sort_keys=True) + "\n", encoding="utf-8")
 
 
 def utf8(text: str) -> bytes:
@@ -175,8 +172,10 @@ class StreamDecoder:
 def tokenizer_from_dict(table: dict[str, Any]) -> Tokenizer:
     """The tokenizer that a `to_dict` described; ValueError if the description is not one."""
     from minilm.text.bpe import BPETokenizer  # which itself stands on this file
+    from minilm.text.bpe_renumbered import RenumberedBPE
 
-    kinds: dict[str, type[Tokenizer]] = {kind.kind: kind for kind in (BPETokenizer, ByteTokenizer, CharTokenizer)}
+    known: list[type[Tokenizer]] = [BPETokenizer, ByteTokenizer, CharTokenizer, RenumberedBPE]
+    kinds = {kind.kind: kind for kind in known}
     if not isinstance(table, dict) or str(table.get("kind")) not in kinds:
         raise ValueError(f"this is not the description of a tokenizer of kind {', '.join(sorted(kinds))}")
     try:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,10 +35,13 @@ class Prepared:
         return np.concatenate([[self.tokenizer.end_of_text], rest.astype(np.int64)])
 
 
-def train_tokenizer(kind: str, corpus: Corpus, vocab_size: int) -> Tokenizer:
-    """A tokenizer of this kind: bpe learns from the training side only; char must know every character of both sides."""
+def train_tokenizer(kind: str, corpus: Corpus, vocab_size: int, **how: Any) -> Tokenizer:
+    """A tokenizer of this kind: bpe learns from the training side only; char must know every character of both sides.
+
+    `how` goes to `BPETokenizer.train`: min_frequency, processes, on_merge.
+    """
     if kind == "bpe":
-        return BPETokenizer.train(sample_evenly(corpus.train, BPE_BYTES), vocab_size)
+        return BPETokenizer.train(sample_evenly(corpus.train, BPE_BYTES), vocab_size, **how)
     if kind == "char":
         return CharTokenizer.train(text for side in (corpus.train, corpus.validation) for text in side)
     if kind == "byte":

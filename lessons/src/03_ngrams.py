@@ -1,0 +1,463 @@
+# %% [markdown] id="title"
+# # 03 n-grams: how far do you get by counting?
+#
+# In lesson 02 the first model stood on the ladder, the unigram: it knows how often each token occurs, and nothing of its
+# neighbours. Now the model may look back, at the last one, two or four tokens. It learns by counting, in a moment, and it is the
+# bar that every neural model of this course has to clear.
+#
+# **You will write** a counter, two ways to make probabilities of counts, and a draw. With them your own model writes stories.
+#
+# needs: 01, 02. Time: 75 minutes. Run time: under a minute on a laptop.
+
+# %% tags=["parameters"] id="parameters"
+QUICK = False
+DOCUMENTS = 300
+
+# %% id="setup"
+import importlib.util
+import subprocess
+import sys
+
+if importlib.util.find_spec("minilm") is None:  # on Colab, say
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "minilm"], check=True)
+
+import math
+from collections import Counter
+
+import numpy as np
+
+from minilm import BPETokenizer, NgramConfig, NgramLM
+from minilm.checks.exercises import check, reveal
+from minilm.metrics import negative_log_likelihood, perplexity, text_bits_per_byte
+from minilm.plots.curves import plot_curves
+from minilm.plots.ladder import plot_ladder
+from minilm.plots.measuring import Row
+from minilm.text.stories import StoryWorld, stories
+
+if QUICK:
+    DOCUMENTS = 60
+
+# %% [markdown] id="markov-text"
+# ## 1. Look back, but not far
+#
+# The probability of a text is a product: that of its first token, times that of the second after the first, times that of the
+# third after the first two, and so on. To learn those numbers by counting, we would have to see every past many times. But a past of
+# twenty tokens was hardly ever there before, so what came after it nobody has counted.
+#
+# The way out is an assumption that Andrey Markov made in 1913, when he counted vowels in a poem by hand: **only the last n - 1
+# tokens matter for the next one**. They are called the **context**. The context together with the next token is an **n-gram**, n
+# tokens in a row: a unigram is one, a bigram two, a trigram three. n is the **order** of the model.
+#
+# The assumption is false, of course. We shall see how far it carries. First with ten words and bigrams, by hand: for each word,
+# what came after it?
+
+# %% id="tiny"
+words = "the cat saw the dog and the dog saw me".split()
+after = {word: Counter() for word in sorted(set(words))}
+for before, word in zip(words, words[1:], strict=False):
+    after[before][word] += 1
+print("after   ", *after)
+for before, counts in after.items():
+    print(f"{before:8}", *(f"{counts[word]:{len(word)}}" for word in after))
+
+# %% [markdown] id="frequency-text"
+# Each row is a context, each column a word that came next. "The" was followed three times. How likely is "dog" after "the"? The
+# obvious answer is the **relative frequency**, how often it came divided by how often anything came. It is also the best answer for
+# this text: no other numbers give these ten words a higher probability, so it is called the **maximum likelihood** estimate. Make
+# your guess for "dog", then for "cat" after "saw".
+
+# %% id="frequency"
+for before, word in (("the", "dog"), ("saw", "cat")):
+    print(f"p({word} | {before}) = {after[before][word]} / {after[before].total()}")
+zeros = sum(counts[word] == 0 for counts in after.values() for word in after)
+print(zeros, "of", len(after) ** 2, "cells are 0")
+
+# %% [markdown] id="zeros-text"
+# "Saw cat" is held to be impossible, as most pairs are, only because ten words are not many. Keep those zeros in mind.
+#
+# ## 2. Count
+#
+# Now with real stories and the tokens of lesson 01. We cut the stories into **three** parts: one to count, a held-out part on which
+# we choose settings, and a test that we only measure on. You will see why two parts are not enough.
+
+# %% id="data"
+texts = list(stories(DOCUMENTS, seed=3))
+a, b = DOCUMENTS * 4 // 6, DOCUMENTS * 5 // 6
+tokenizer = BPETokenizer.train(texts[:a], vocab_size=512)
+V, END = tokenizer.vocab_size, tokenizer.end_of_text
+documents = [[END, *tokenizer.encode(text)] for text in texts]
+train, held_out, test = documents[:a], documents[a:b], documents[b:]
+stream = [token for document in train for token in document]
+print(f"{len(stream)} tokens to count, {sum(map(len, held_out))} held out, {sum(map(len, test))} to test on")
+
+# %% [markdown] id="count-text"
+# Each document begins with the token `<|endoftext|>`, and all stand behind one another in one stream. Two questions have to be
+# settled at the borders:
+#
+# * Where a story ends, the next one begins, and has nothing to do with it. So a context never reaches back *beyond*
+#   `<|endoftext|>`; but it may *begin* with it: how stories begin is worth knowing.
+# * `<|endoftext|>` itself is predicted like any token: so the model learns where stories end. Only the one that opens the stream is
+#   never predicted, for nothing stands before it (this matters for unigrams alone, whose context is empty).
+#
+# With 9 for `<|endoftext|>`, the stream 9 4 5 4 5 9 5 has these bigrams: after (9,) came 4 and 5, after (4,) twice 5, after (5,)
+# once 4 and once 9. Its trigrams: after (9, 4) came 5, after (4, 5) once 4 and once 9, after (5, 4) came 5. There is no (5, 9).
+#
+# **Exercise 1.** Count the n-grams of one order.
+
+
+# %% tags=["exercise"] id="exercise-count"
+def count_ngrams(ids, order, end_of_text):
+    """Ids (N,) -> {context, a tuple of order - 1 ids: {token: how often it came after}}."""
+    raise NotImplementedError
+
+
+# %% tags=["check"] id="check-count"
+count_ngrams = check("count_ngrams", count_ngrams)
+
+# %% id="tables"
+assert count_ngrams([9, 4, 5, 4, 5, 9, 5], 3, 9) == {(9, 4): {5: 1}, (4, 5): {4: 1, 9: 1}, (5, 4): {5: 1}}
+tables = [count_ngrams(stream, order, END) for order in range(1, 13)]
+for order in (1, 2, 3, 4, 6, 12):
+    times = [n for counts in tables[order - 1].values() for n in counts.values()]
+    print(f"order {order:2}: {len(times):5} different n-grams, {times.count(1):5} of them seen once")
+
+# %% id="look"
+context = tuple(tokenizer.encode(" in the"))
+for token, count in Counter(tables[len(context)][context]).most_common(4):
+    print(f"{count:3} times {tokenizer.decode([*context, token])!r}")
+
+# %% [markdown] id="model-text"
+# The longer the n-grams, the more different ones there are, and the fewer of them were seen twice.
+#
+# ## 3. The trouble with zero
+#
+# A model shall be a function: from the tokens so far to a probability for each of the V tokens. This one looks the context up in our
+# tables. At the start of a story there are fewer than order - 1 tokens: then it takes what there is, and the table of that length.
+# `smooth` makes probabilities of counts; at first it is the relative frequency.
+
+# %% id="model"
+def relative_frequency(counts):
+    return np.array([counts.get(token, 0) for token in range(V)]) / max(1, sum(counts.values()))
+
+
+def ngram(order, smooth):
+    def model(past):
+        context = tuple(past[max(0, len(past) - order + 1) :])
+        return smooth(tables[len(context)].get(context, {}))
+
+    return model
+
+
+def chances(model, documents):
+    """The probability that the model gave to each token that came; the first of a document is given."""
+    return [model(document[:t])[document[t]] for document in documents for t in range(1, len(document))]
+
+
+def perplexity_of(model, documents):
+    p = chances(model, documents)
+    return perplexity(negative_log_likelihood(p), len(p))
+
+
+# %% [markdown] id="zero-predict"
+# We measure the perplexity of lesson 02 (among how many tokens does the model hesitate?) on some of the stories that were counted,
+# and on new ones. What will a longer context do to the first number, and what to the second?
+
+# %% id="zero"
+counted = train[: len(test)]
+for order in (1, 2, 3):
+    model = ngram(order, relative_frequency)
+    print(f"order {order}: counted {perplexity_of(model, counted):6.1f}, new {perplexity_of(model, held_out):6.1f}")
+
+# %% [markdown] id="zero-why"
+# On the counted stories it falls steeply; on new ones it is infinite. A single token to which the model gives 0 is enough, because
+# probabilities are multiplied. Here are the share of such tokens and some that the trigram held impossible:
+
+# %% id="zero-share"
+p = chances(model, held_out)
+places = [document[max(0, t - 2) : t + 1] for document in held_out for t in range(1, len(document))]
+impossible = [tokenizer.decode(ngram) for ngram, chance in zip(places, p, strict=True) if chance == 0]
+print(f"{len(impossible) / len(p):.1%} of the new tokens, such as", impossible[:8])
+assert perplexity_of(model, held_out) == math.inf and 0 < len(impossible) < 0.2 * len(p)
+
+# %% [markdown] id="add-k-text"
+# Nothing is wrong with these phrases. Our stories are only a sample of what could be told: 0 means "not seen yet", not "never".
+#
+# ## 4. Pretend to have seen everything a little
+#
+# The simplest cure: before dividing, give every token k counts more, say half a count. To remain probabilities, the numbers must
+# sum to 1. The counts alone sum to their total; V tokens have been given k each; so what must each be divided by?
+#
+# And if the context itself was never seen? Then all counts are 0, and with k > 0 your formula makes all tokens equally likely. With
+# k = 0 it would be 0 / 0; we decide that it shall be the same there: who knows nothing prefers none.
+#
+# **Exercise 2.** Make probabilities of the counts after one context.
+
+
+# %% tags=["exercise"] id="exercise-add-k"
+def add_k(counts, vocab_size, k):
+    """{token: count} -> probabilities (V,), a numpy array. No counts: all equally likely, for k = 0 too."""
+    raise NotImplementedError
+
+
+# %% tags=["check"] id="check-add-k"
+add_k = check("add_k", add_k)
+
+# %% id="add-k-see"
+add_k({0: 3, 2: 1}, vocab_size=4, k=0.5)
+
+# %% [markdown] id="k-predict"
+# Which k is best on new stories? k = 1 is called Laplace's rule and sounds modest: one more of each. Draw the curves of the orders 2
+# to 4 in your mind, from k = 0.0001 to 1, before you run the cell.
+
+# %% id="plot-k"
+ks = [1e-4, 1e-3, 1e-2, 0.1, 1]
+curves = {
+    f"order {order}": [perplexity_of(ngram(order, lambda c, k=k: add_k(c, V, k)), held_out) for k in ks]
+    for order in (2, 3, 4)
+}
+plot_curves(ks, curves, "k", "perplexity of held-out stories", log_x=True, log_y=True, mark_best=True)
+
+# %% id="k-claim"
+best_k = {name: ks[int(np.argmin(y))] for name, y in curves.items()}
+for name, y in curves.items():
+    print(f"{name}: best k {best_k[name]:g} (perplexity {min(y):.1f}), with k = 1 perplexity {y[-1]:.1f}")
+assert all(k < 1 for k in best_k.values()) and curves["order 4"][-1] > curves["order 2"][-1]
+
+# %% [markdown] id="k-why"
+# One count for each of 512 tokens is not modest at all: after a context that was seen five times, 512 of 517 counts are imagined.
+# The longer the context, the fewer its counts, and the more they drown.
+#
+# A small k helps, but add-k has a flaw that no k mends. After an unseen context it treats all tokens alike: it forgets that the last
+# *one* token would have told a lot. Better to ask the shorter contexts, too.
+#
+# ## 5. Ask all of them
+#
+# Take several distributions for the next token: the uniform one (1 / V each), that of the unigram, of the bigram and so on. Give
+# each a **weight**, weights that sum to 1, and average. This is called **interpolation**, after Jelinek and Mercer (1980). Whatever
+# one of them holds possible is possible in the average, and the average sums to 1 again: each distribution sums to 1, so it brings
+# just its weight.
+#
+# **Exercise 3.** Average distributions with weights.
+
+
+# %% tags=["exercise"] id="exercise-interpolate"
+def interpolate(distributions, weights):
+    """n arrays (V,) and n weights that sum to 1 -> their weighted average (V,)."""
+    raise NotImplementedError
+
+
+# %% tags=["check"] id="check-interpolate"
+interpolate = check("interpolate", interpolate)
+
+# %% id="interpolate-see"
+interpolate([np.array([0.5, 0.5, 0.0]), np.array([0.0, 0.25, 0.75])], [0.4, 0.6])
+
+# %% [markdown] id="weight-predict"
+# Which weights? Take two models only, first: a 6-gram that is not smoothed, with weight w, and a smoothed trigram with 1 - w. For
+# each w from 0 to 1 we measure the mixture on the stories that were counted, and on held-out ones. Where will the best w be on
+# either? (Where a curve ends, the perplexity is infinite.)
+
+# %% id="plot-weight"
+long, short = ngram(6, lambda c: add_k(c, V, 0)), ngram(3, lambda c: add_k(c, V, 0.01))
+ws = np.linspace(0, 1, 21)
+curves = {}
+for name, some in (("counted", counted), ("held-out", held_out)):
+    p, q = np.array(chances(long, some)), np.array(chances(short, some))
+    curves[name] = [perplexity(negative_log_likelihood(w * p + (1 - w) * q), len(p)) for w in ws]
+plot_curves(ws, curves, "weight of the 6-gram", "perplexity", mark_best=True)
+
+# %% id="weight-claim"
+best_w = {name: ws[np.argmin(y)] for name, y in curves.items()}
+print({name: round(float(w), 2) for name, w in best_w.items()})
+assert best_w["counted"] == 1 and 0 < best_w["held-out"] < 1 and curves["held-out"][-1] == math.inf
+
+# %% [markdown] id="weight-why"
+# On the stories that were counted, the longest context is always right: it remembers them. All weight runs to it, and no new story
+# is possible. So weights, like k, must be chosen on text that was **not counted**. And since we choose them so that the held-out
+# text comes out well, the result on that text flatters us: that is why there is a third part, the test.
+#
+# With six weights we cannot try all values. But a good rule needs three lines: for each token that came, see which part of its mixed
+# probability came from each distribution. That is the **credit** of the distribution for this token. The new weights are the mean
+# credits. Repeat. (One can prove that no step makes the text less likely: it is an *expectation maximization*.)
+
+
+# %% id="credit"
+def all_chances(order, documents):
+    models = [ngram(n, lambda c: add_k(c, V, 0)) for n in range(1, order + 1)]
+    columns = [chances(model, documents) for model in models]
+    return np.stack([np.full(len(columns[0]), 1 / V), *columns], axis=1)  # (N, order + 1); the first is uniform
+
+
+def fit_weights(p, rounds=100):
+    weights = np.full(p.shape[1], 1 / p.shape[1])
+    for _ in range(rounds):
+        credit = weights * p / (p @ weights)[:, None]
+        weights = credit.mean(axis=0)
+    return weights
+
+
+# %% id="weights"
+print("                    uniform      1      2      3      4      5")
+for name, some in (("counted", counted), ("held-out", held_out)):
+    weights = fit_weights(all_chances(5, some))
+    print(f"chosen on {name:9}", *(f"{w:6.3f}" for w in weights))
+    assert (weights[-1] > 0.95) == (name == "counted")
+
+# %% [markdown] id="order-predict"
+# ## 6. How far should one look back?
+#
+# Now everything at once, for the orders 1 to 6: without smoothing on the stories that were counted; then on the **test**, with add-k
+# and interpolated, k and weights chosen on the held-out part. Which of the three curves will fall all the way, which will turn?
+
+# %% id="plot-order"
+orders = range(1, 7)
+held_p, test_p = all_chances(6, held_out), all_chances(6, test)
+mixed = [test_p[:, : n + 1] @ fit_weights(held_p[:, : n + 1]) for n in orders]
+curves = {
+    "counted, not smoothed": [perplexity_of(ngram(n, relative_frequency), counted) for n in orders],
+    "new, add-k": [perplexity_of(ngram(n, lambda c: add_k(c, V, 0.001)), test) for n in orders],
+    "new, interpolated": [perplexity(negative_log_likelihood(p), len(p)) for p in mixed],
+}
+plot_curves(orders, curves, "order", "perplexity", log_y=True, mark_best=True)
+
+# %% id="order-claim"
+for name, y in curves.items():
+    print(f"{name:22}", *(f"{value:7.2f}" for value in y))
+seen, smoothed, interpolated = curves.values()
+assert seen == sorted(seen, reverse=True) and min(smoothed) < smoothed[-1]
+assert interpolated[4] < min(smoothed) and interpolated[5] < 1.1 * min(interpolated)
+
+# %% [markdown] id="order-why"
+# The first curve falls with every order, and says nothing: it measures memory. That is **overfitting**, the model learns the sample
+# and not the language. Add-k turns early: its long contexts are mostly unseen. Interpolated, a long context does no harm when it
+# knows nothing, because the short ones are asked as well.
+#
+# ## 7. Let it write
+#
+# A model that gives probabilities can write: draw a token, put it behind the others, ask for the next. How do you draw token w with
+# probability p(w)? Lay the probabilities behind one another on a line from 0 to 1, so that each token has a piece as long as its
+# probability, and let a random number u between 0 and 1 fall on it. The token whose piece is hit is drawn.
+#
+# In numbers: it is the first token at which the running sum of the probabilities **exceeds** u. With p = (0.25, 0, 0.75), u = 0.2 gives
+# token 0 and u = 0.25 token 2; an impossible token has no piece and is never hit. Beware of one thing: computers round, and the
+# running sum may end a hair below 1. If u is beyond that, take the last token that is possible.
+#
+# **Exercise 4.** Draw, with the u that you are given.
+
+
+# %% tags=["exercise"] id="exercise-draw"
+def draw(probabilities, u):
+    """p (V,) and a number u, 0 <= u < 1 -> the id of the token whose piece of the line u hits."""
+    raise NotImplementedError
+
+
+# %% tags=["check"] id="check-draw"
+draw = check("draw", draw)
+
+# %% id="draw-see"
+rng = np.random.default_rng(3)
+drawn = Counter(draw(np.array([0.25, 0.0, 0.75]), u) for u in rng.random(4000))
+print({token: drawn[token] / 4000 for token in range(3)})
+assert drawn[1] == 0 and abs(drawn[0] / 4000 - 0.25) < 0.03
+
+# %% [markdown] id="write-predict"
+# All parts of the writer are yours now. It starts with `<|endoftext|>` and stops when it draws it again. Four models write, not
+# smoothed, of the orders 1, 2, 3 and 5. From which on will you find whole words, and from which on whole sentences?
+
+
+# %% id="write"
+def write(model, n_tokens, rng):
+    past = [END]
+    while len(past) <= n_tokens:
+        past.append(draw(model(past), rng.random()))
+        if past[-1] == END:
+            return past[1:-1]
+    return past[1:]
+
+
+for order in (1, 2, 3, 5):
+    text = write(ngram(order, relative_frequency), 60, np.random.default_rng(7))
+    print(f"order {order}: {tokenizer.decode(text)}\n")
+
+# %% [markdown] id="copy-text"
+# Order 5 tells almost a story. But does it write, or does it copy? We measure the longest run of its tokens that stands word for word
+# in the counted stories. For comparison: the same for real new stories, which repeat phrases of their own accord. And we add order 12.
+
+
+# %% id="copy"
+def longest_copy(tokens):
+    """The length of the longest run of these tokens that occurs in the stream; each token as one character."""
+    text, written, best = "".join(map(chr, stream)), "".join(map(chr, tokens)), 0
+    for start in range(len(written)):
+        while start + best < len(written) and written[start : start + best + 1] in text:
+            best += 1
+    return best
+
+
+rng = np.random.default_rng(11)
+samples = {f"order {n}": [write(ngram(n, relative_frequency), 150, rng) for _ in range(8)] for n in (1, 2, 3, 5, 12)}
+samples["new stories"] = [document[1:151] for document in test[:8]]
+copies = {name: np.mean([longest_copy(tokens) for tokens in written]) for name, written in samples.items()}
+for name, mean in copies.items():
+    print(f"{name:11}: on average {mean:5.1f} tokens in a row are copied")
+assert copies["order 2"] < copies["order 5"] < copies["order 12"] > copies["new stories"] > copies["order 2"]
+
+# %% [markdown] id="library-text"
+# With order 12 the writer hardly ever has a choice: nearly each of its contexts was seen once, so it recites what came then. That is
+# what a training perplexity near 1 looks like from inside.
+#
+# ## 8. The library's version
+#
+# `reveal` shows minilm's functions. They are the exercises themselves; `NgramLM` is their fast twin. It keeps all n-grams in sorted
+# arrays, and looks up all places of a text at once. The numbers must be the same as yours.
+
+# %% tags=["check"] id="reveal"
+for name in ("count_ngrams", "add_k", "interpolate", "draw"):
+    reveal(name)
+
+# %% id="library"
+library = NgramLM(NgramConfig(vocab_size=V, order=3, smoothing="add-k", k=0.01)).fit(np.array(stream), END)
+theirs = -sum(library.score(document[1:], with_end=False) for document in test)
+mine = negative_log_likelihood(chances(ngram(3, lambda c: add_k(c, V, 0.01)), test))
+print(f"{theirs:.6f} and {mine:.6f} nats")
+assert math.isclose(theirs, mine, rel_tol=1e-9)
+
+# %% [markdown] id="ladder-predict"
+# `score` leaves out `<|endoftext|>` at the end, as we did and as every model on the ladder does. The library also has a better
+# smoothing than ours: **Kneser-Ney**. It asks how *surely* a long context knows, from its own counts, where our weights are the same
+# for all contexts, be they seen once or a thousand times. Lesson 11 opens it.
+#
+# ## 9. The ladder
+#
+# Now the test, in bits per byte. Uniform is 8, and under all models lies the floor that lesson 02 knows: the story world itself. The
+# unigram of tokens, the bigram and the 5-gram are interpolated with the weights from the held-out part. Guess: which step down is
+# the longest, and how far above the floor does the 5-gram stay?
+
+# %% id="ladder"
+test_text = "".join(texts[b:])
+models = {
+    "uniform": (8 * math.log(2) * len(test_text.encode()), "no idea: all bytes are equally likely"),
+    "unigram": (negative_log_likelihood(mixed[0]), "how often each token occurs"),
+    "bigram": (negative_log_likelihood(mixed[1]), "and what came after the last token"),
+    "your 5-gram": (negative_log_likelihood(mixed[4]), "asks the last 4, 3, 2, 1 and 0 tokens, and averages"),
+    "the world": (-sum(StoryWorld().log_prob(text) for text in texts[b:]), "knows all the dice: the floor"),
+}
+rungs = [Row(name, text_bits_per_byte(nats, test_text), sentence) for name, (nats, sentence) in models.items()]
+measures = [rung.bits_per_byte for rung in rungs]
+assert math.isclose(measures[0], 8) and measures == sorted(measures, reverse=True) and measures[3] < measures[2] / 2
+plot_ladder(rungs)
+
+# %% [markdown] id="summary"
+# ## Summary
+#
+# * An n-gram looks up what came after the last n - 1 tokens. With longer contexts the counts run out: most of what can be said was
+#   never counted, and a single 0 makes a text impossible.
+# * Smoothing gives the unseen its part. Add-k gives all tokens alike; interpolation asks the shorter contexts, and is better.
+# * Settings are chosen on text that was neither counted nor is the test. On counted text the longest memory always wins.
+#
+# **On the ladder**: the bigram, and your interpolated 5-gram. It counts for a second, and many a small neural model does not reach it;
+# lesson 09 beats it. What it cannot do, you saw when it wrote: after a few tokens it has forgotten the hero's name.
+#
+# **Read next**: Jelinek and Mercer 1980, "Interpolated estimation of Markov source parameters from sparse data"; Shannon 1948, "A
+# mathematical theory of communication", section 3, who sampled n-grams by leafing through a book. In minilm
+# `minilm/classical/counting.py`, then its fast twin `minilm/classical/ngram.py`. Lesson 11 goes on from here.
