@@ -2,6 +2,8 @@
 
 import json
 import math
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +14,7 @@ from torch import Tensor
 
 from minilm.classical.config import NgramConfig
 from minilm.classical.ngram import NgramLM
+from minilm.cli.main import main
 from minilm.evaluation.evaluate import evaluate, token_log_probs, windows
 from minilm.evaluation.ladder import (
     counted_rungs,
@@ -295,6 +298,15 @@ def test_pictures_are_written_whole(rungs: list[Any], tmp_path: Any) -> None:
         plot_ladder(rungs, tmp_path / "missing" / "ladder.png")
 
 
+def test_the_floor_is_drawn_hollow_and_never_the_best(rungs: list[Any]) -> None:
+    floor = replace(rungs[-1], name="true floor", evaluation=replace(rungs[-1].evaluation, bits_per_byte=0.01))
+    (axes,) = plot_ladder([*rungs, floor]).axes
+    *bars, hollow = [bar.get_facecolor() for bar in axes.patches]
+    assert hollow == (1, 1, 1, 1)
+    best = int(np.argmin([rung.bits_per_byte for rung in rungs]))
+    assert [bars.count(colour) for colour in bars].index(1) == best
+
+
 def test_attention_picture_shows_the_weights() -> None:
     weights = np.tril(np.ones((3, 5, 5))) / np.arange(1, 6)[:, None]
     figure = plot_attention(weights[:, 2:], ["a", " b", "\n", "$d", "e"])
@@ -354,3 +366,15 @@ def test_no_model_of_stories_falls_below_their_floor() -> None:
     counted = [rung for rung, _ in counted_rungs(train, validation, tokenizer, NgramConfig(vocab_size=257, order=8))]
     assert floor is not None
     assert 0 < floor.bits_per_byte < min(rung.bits_per_byte for rung in counted) < 1
+
+
+def test_the_verb_shows_the_floor_under_stories_only(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINILM_HOME", str(tmp_path))
+    (tmp_path / "text.txt").write_text("\n\n".join(stories(30, seed=4)))
+    for data, last in (("stories:60", "true floor"), (str(tmp_path / "text.txt"), "Kneser-Ney")):
+        assert main(["ladder", "--data", data, "--max-bytes", "1500", "--json"]) == 0
+        rungs = json.loads(capsys.readouterr().out)["rungs"]
+        assert rungs[-1]["model"] == last and len(rungs) == 4 + (last == "true floor")
+        assert len({rung["bytes"] for rung in rungs}) == 1

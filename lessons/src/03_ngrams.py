@@ -23,6 +23,7 @@ if importlib.util.find_spec("minilm") is None:  # on Colab, say
 
 import math
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 
@@ -35,7 +36,7 @@ from minilm.plots.measuring import Row
 from minilm.text.stories import StoryWorld, stories
 
 if QUICK:
-    DOCUMENTS = 60
+    DOCUMENTS = 90
 
 # %% [markdown] id="markov-text"
 # ## 1. Look back, but not far
@@ -44,17 +45,17 @@ if QUICK:
 # third after the first two, and so on. To learn those numbers by counting, we would have to see every past many times. But a past of
 # twenty tokens was hardly ever there before, so what came after it nobody has counted.
 #
-# The way out is an assumption that Andrey Markov made in 1913, when he counted vowels in a poem by hand: **only the last n - 1
-# tokens matter for the next one**. They are called the **context**. The context together with the next token is an **n-gram**, n
+# The way out is an assumption named after Andrey Markov, who in 1913 counted the vowels of a verse novel by hand: **only the last
+# n - 1 tokens matter for the next one**. They are called the **context**. The context together with the next token is an **n-gram**, n
 # tokens in a row: a unigram is one, a bigram two, a trigram three. n is the **order** of the model.
 #
 # The assumption is false, of course. We shall see how far it carries. First with ten words and bigrams, by hand: for each word,
 # what came after it?
 
 # %% id="tiny"
-words = "the cat saw the dog and the dog saw me".split()
+words = ["the", "cat", "saw", "the", "dog", "and", "the", "dog", "saw", "me"]
 after = {word: Counter() for word in sorted(set(words))}
-for before, word in zip(words, words[1:], strict=False):
+for before, word in pairwise(words):
     after[before][word] += 1
 print("after   ", *after)
 for before, counts in after.items():
@@ -135,6 +136,7 @@ for token, count in Counter(tables[len(context)][context]).most_common(4):
 # tables. At the start of a story there are fewer than order - 1 tokens: then it takes what there is, and the table of that length.
 # `smooth` makes probabilities of counts; at first it is the relative frequency.
 
+
 # %% id="model"
 def relative_frequency(counts):
     return np.array([counts.get(token, 0) for token in range(V)]) / max(1, sum(counts.values()))
@@ -177,7 +179,7 @@ p = chances(model, held_out)
 places = [document[max(0, t - 2) : t + 1] for document in held_out for t in range(1, len(document))]
 impossible = [tokenizer.decode(ngram) for ngram, chance in zip(places, p, strict=True) if chance == 0]
 print(f"{len(impossible) / len(p):.1%} of the new tokens, such as", impossible[:8])
-assert perplexity_of(model, held_out) == math.inf and 0 < len(impossible) < 0.2 * len(p)
+assert perplexity_of(model, held_out) == math.inf and 0 < len(impossible) < 0.3 * len(p)
 
 # %% [markdown] id="add-k-text"
 # Nothing is wrong with these phrases. Our stories are only a sample of what could be told: 0 means "not seen yet", not "never".
@@ -455,8 +457,8 @@ plot_ladder(rungs)
 # * Smoothing gives the unseen its part. Add-k gives all tokens alike; interpolation asks the shorter contexts, and is better.
 # * Settings are chosen on text that was neither counted nor is the test. On counted text the longest memory always wins.
 #
-# **On the ladder**: the bigram, and your interpolated 5-gram. It counts for a second, and many a small neural model does not reach it;
-# lesson 09 beats it. What it cannot do, you saw when it wrote: after a few tokens it has forgotten the hero's name.
+# **On the ladder**: the bigram, and your interpolated 5-gram. It counts for a second; lesson 09 shows what it
+# takes to beat it. What it cannot do, you saw when it wrote: after a few tokens it has forgotten the hero's name.
 #
 # **Read next**: Jelinek and Mercer 1980, "Interpolated estimation of Markov source parameters from sparse data"; Shannon 1948, "A
 # mathematical theory of communication", section 3, who sampled n-grams by leafing through a book. In minilm

@@ -164,7 +164,11 @@ PERPLEXITY = Exercise(
             lambda nats, n: math.exp(nats / math.log(2) / n),
             "you turned nats into bits and undid them with e: keep to one base",
         ),
-        Mistake("whole nats", lambda nats, n: math.exp(nats // n), "// throws the fraction of the mean away"),
+        Mistake(
+            "root of the total",
+            lambda nats, n: math.exp(nats) ** (1 / n),
+            "on paper this is right, but e to the total of a long text is too large for a float",
+        ),
         Mistake(
             "whole choices",
             lambda nats, n: round(math.exp(nats / n)),

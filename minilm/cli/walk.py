@@ -210,7 +210,7 @@ def verdict(bits: dict[str, float], bar: float) -> str:
     else:
         lines.append(
             f"The n-gram wins: {bar:.3f} bits per byte against the GPT's {gpt:.3f}. "
-            "Longer training (--minutes 10) turns this around."
+            "Counting is done; the GPT goes on learning (--minutes 10)."
         )
     if "GPT + n-gram" in bits:
         both = bits["GPT + n-gram"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from matplotlib.ticker import LogLocator, NullLocator
@@ -28,27 +29,9 @@ def plot_curves(
     """
     places = np.asarray(x, dtype=np.float64)
     lines = {name: np.asarray(y, dtype=np.float64) for name, y in curves.items()}
-    if not lines or len(places) == 0:
-        raise ValueError("there is no curve to draw: give at least one, over at least one x")
-    for name, y in lines.items():
-        if places.ndim != 1 or y.shape != places.shape:
-            raise ValueError(f"the curve {name!r} has shape {y.shape}, x has {places.shape}: one y for each x")
-        if log_y and (y <= 0).any():
-            raise ValueError(f"the curve {name!r} goes down to {y.min():g}: a logarithmic axis needs numbers above 0")
-    if log_x and (places <= 0).any():
-        raise ValueError(f"x goes down to {places.min():g}: a logarithmic axis needs numbers above 0")
+    check(places, lines, log_x, log_y)
     figure = new_picture(8, 4.5)
     axes = figure.subplots()
-    axes.set_xscale("log" if log_x else "linear")
-    axes.set_yscale("log" if log_y else "linear")
-    for axis, numbers in [(axes.xaxis, places)] * log_x + [(axes.yaxis, np.concatenate([*lines.values()]))] * log_y:
-        numbers = numbers[np.isfinite(numbers)]
-        wide = len(numbers) > 0 and numbers.max() > 1000 * numbers.min()
-        axis.set_major_locator(LogLocator(subs=(1,) if wide else (1, 2, 5)))
-        axis.set_major_formatter("{x:g}")
-        axis.set_minor_locator(NullLocator())
-    if len(places) <= 12:
-        axes.set_xticks(places)
     ends: list[tuple[float, str, str]] = []  # where the line ends, its name, its colour
     for i, (name, y) in enumerate(lines.items()):
         colour, finite = COLOURS[i % len(COLOURS)], np.flatnonzero(np.isfinite(y))
@@ -58,17 +41,53 @@ def plot_curves(
         if mark_best and len(finite):
             best = finite[np.argmin(y[finite])]
             axes.plot(places[best], y[best], "o", markersize=12, markerfacecolor="none", markeredgecolor=colour)
+    if log_x:
+        logarithmic(axes.xaxis, places)
+    if log_y:
+        logarithmic(axes.yaxis, np.concatenate([*lines.values()]))
+    if len(places) <= 12:
+        axes.set_xticks(places)
     if len(lines) > 1:
-        axes.autoscale_view()  # now, because the places of the names are read off the axes
-        heights = axes.transAxes.inverted().transform(axes.transData.transform([(places[-1], end) for end, *_ in ends]))
-        for place, (_, name, colour) in zip(spread(heights[:, 1]), ends, strict=True):
-            axes.text(1.02, place, plain(name), transform=axes.transAxes, va="center", fontsize=11, color=colour)
+        put_names(axes, ends, places[-1])
     axes.set_xlabel(x_label, color=INK, fontsize=12)
     axes.set_ylabel(y_label, color=INK, fontsize=12)
     axes.set_title(plain(title), loc="left", color=INK, fontsize=13)
     axes.grid(axis="y", color=GREY, linewidth=0.5)
     quiet_axes(axes, "bottom", "left")
     return figure
+
+
+def check(places: np.ndarray, lines: Mapping[str, np.ndarray], log_x: bool, log_y: bool) -> None:
+    """ValueError for what `plot_curves` cannot draw."""
+    if not lines or len(places) == 0:
+        raise ValueError("there is no curve to draw: give at least one, over at least one x")
+    for name, y in lines.items():
+        if places.ndim != 1 or y.shape != places.shape:
+            raise ValueError(f"the curve {name!r} has shape {y.shape}, x has {places.shape}: one y for each x")
+        if log_y and (y <= 0).any():
+            raise ValueError(f"the curve {name!r} goes down to {y.min():g}: a logarithmic axis needs numbers above 0")
+    if log_x and (places <= 0).any():
+        raise ValueError(f"x goes down to {places.min():g}: a logarithmic axis needs numbers above 0")
+
+
+def logarithmic(axis: Any, numbers: np.ndarray) -> None:
+    """Give the axis of these numbers a logarithmic scale, with plain numbers for ticks and not too many of them."""
+    numbers = numbers[np.isfinite(numbers)]
+    wide = len(numbers) > 0 and numbers.max() > 1000 * numbers.min()
+    axes = axis.axes
+    (axes.set_xscale if axis is axes.xaxis else axes.set_yscale)("log")
+    axis.set_major_locator(LogLocator(subs=(1,) if wide else (1, 2, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_locator(NullLocator())
+
+
+def put_names(axes: Any, ends: Sequence[tuple[float, str, str]], last_x: float) -> None:
+    """Write each name to the right of the axes, as high as its line ends: (height in data, name, colour)."""
+    axes.autoscale_view()  # now, because the places of the names are read off the axes
+    points = axes.transData.transform([(last_x, height) for height, *_ in ends])
+    heights = axes.transAxes.inverted().transform(points)[:, 1]
+    for height, (_, name, colour) in zip(spread(heights), ends, strict=True):
+        axes.text(1.02, height, plain(name), transform=axes.transAxes, va="center", fontsize=11, color=colour)
 
 
 def spread(heights: np.ndarray, nearest: float = NEAREST) -> np.ndarray:

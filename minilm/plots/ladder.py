@@ -4,21 +4,24 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from minilm.plots.picture import ACCENT, GREY, INK, QUIET, Picture, new_picture, quiet_axes, save
 
 
 def plot_ladder(rungs: Iterable[Any], path: str | Path | None = None) -> Picture:
-    """A bar for each rung, the best in colour, under what its model does. Shorter is better; 8 bits is no idea."""
+    """A bar for each rung, the best in colour, under what its model does. Shorter is better; 8 bits is no idea.
+
+    A rung named "true floor" is no model but what bounds them all: its bar is hollow, and never the best.
+    """
     rungs = list(rungs)
     if not rungs:
         raise ValueError("a ladder without rungs cannot be drawn: give at least one model")
     bits = [rung.bits_per_byte for rung in rungs]
-    best = int(np.argmin(bits))
+    hollow = [rung.name == "true floor" for rung in rungs]
+    best = min(range(len(rungs)), key=lambda i: (hollow[i], bits[i]))
+    colours = [ACCENT if i == best else "white" if hollow[i] else GREY for i in range(len(rungs))]
     figure = new_picture(10, 1.3 + 0.72 * len(rungs))
     axes = figure.subplots()
-    axes.barh(range(len(rungs)), bits, height=0.46, color=[ACCENT if i == best else GREY for i in range(len(rungs))])
+    axes.barh(range(len(rungs)), bits, height=0.46, color=colours, edgecolor=[QUIET if h else "none" for h in hollow])
     for i, rung in enumerate(rungs):
         label = f"{bits[i]:.2f}   ({100 * rung.compresses_to:.0f} % of the size)"
         weight = "bold" if i == best else "normal"
