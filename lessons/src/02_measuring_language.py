@@ -375,7 +375,7 @@ models = [
     ("unigram", negative_log_likelihood(unigram(train_ids, ids, 256)), "how often each byte occurs"),
     ("zip", len(zlib.compress(bytes(ids), 9)) * byte, "points back to strings that stood there before"),
     ("xz", xz_bytes * byte, "points back too, and has read the training stories"),
-    ("the world", -sum(world.log_prob(document) for document in held_out), "knows all the dice: the floor"),
+    ("true floor", -sum(world.log_prob(document) for document in held_out), "the story world, which knows all its dice"),
 ]
 rungs = [Row(name, text_bits_per_byte(nats, held_out_text), sentence) for name, nats, sentence in models]
 measures = [rung.bits_per_byte for rung in rungs]
