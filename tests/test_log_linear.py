@@ -11,12 +11,16 @@ import torch
 from minilm.classical.config import NgramConfig
 from minilm.classical.ngram import NgramLM
 from minilm.evaluation.evaluate import token_log_probs
+from minilm.evaluation.ladder import model_rung, n_parameters
 from minilm.evaluation.mix import mix, mix_log_linear, rows_of
 from minilm.models.config import GPTConfig
 from minilm.models.counted import CountedLM
 from minilm.models.gpt import GPT
 from minilm.models.log_linear import LEAST, LogLinear, LogLinearConfig, fit_powers
 from minilm.models.mixture import Mixture
+from minilm.text.token_file import encode_corpus
+from minilm.text.tokenizer import CharTokenizer
+from minilm.training.checkpoint import load_checkpoint, save_checkpoint
 
 V, CONTEXT, EOT = 11, 8, 10
 
@@ -218,3 +222,15 @@ def test_bad_rows() -> None:
     for bad in ((rows, rows[:3], np.zeros(4, int)), (rows, rows, np.zeros(3, int)), (rows[:0], rows[:0], rows[:0, 0])):
         with pytest.raises(ValueError, match="rows"):
             fit_powers(*bad)
+
+
+def test_a_checkpoint_keeps_it_and_the_ladder_knows_it(pair: LogLinear, tmp_path) -> None:
+    tokenizer = CharTokenizer("abcdefghij")
+    save_checkpoint(tmp_path / "run", pair, tokenizer)
+    loaded = load_checkpoint(tmp_path / "run").model
+    ids = torch.from_numpy(text(2 * CONTEXT, 4).reshape(2, CONTEXT))
+    assert isinstance(loaded, LogLinear) and loaded.config.powers == (0.7, 0.45)
+    assert torch.allclose(loaded.double()(ids), pair(ids), atol=1e-6)
+    validation = encode_corpus(["abcabj", "iab"], tokenizer)
+    rung = model_rung("both", loaded, validation, tokenizer, 1.0)
+    assert rung.parameters == n_parameters(pair.neural) + n_parameters(pair.counted) and "both" in rung.sentence

@@ -20,7 +20,8 @@ from minilm.classical.config import NgramConfig
 from minilm.classical.ngram import NgramLM
 from minilm.evaluation.evaluate import Evaluation, evaluate, summary, text_ids
 from minilm.models.counted import CountedLM
-from minilm.models.mixture import Mixture
+from minilm.models.log_linear import LogLinear
+from minilm.models.mixture import Mixture, Pair
 from minilm.text.stories import StoryWorld, story_floor
 from minilm.text.token_file import TokenFile
 from minilm.text.tokenizer import Tokenizer
@@ -129,7 +130,7 @@ def ngram_name(config: NgramConfig) -> str:
 
 def n_parameters(model: Any) -> int:
     """How many numbers the model has learned: weights, or different n-grams."""
-    if isinstance(model, Mixture):
+    if isinstance(model, Pair):
         return n_parameters(model.neural) + n_parameters(model.counted)
     if hasattr(model, "n_parameters"):
         return model.n_parameters
@@ -140,6 +141,8 @@ def sentence(model: Any) -> str:
     """What the model does, for someone who has never heard of it."""
     if isinstance(model, Mixture):
         return f"asks both and averages: {model.config.weight:.0%} the GPT, the rest the n-gram"
+    if isinstance(model, LogLinear):
+        return "lets both vote: a token is likely if both find it so"
     order = getattr(model.config, "order", None)
     if order is None:
         return f"weighs up to {model.config.context_length} tokens before the next one against each other"

@@ -11,6 +11,7 @@ KINDS = {
     "speedrun": ("minilm.models.speedrun_gpt:SpeedrunGPT", "minilm.models.config:SpeedrunConfig"),
     "ngram": ("minilm.models.counted:CountedLM", "minilm.classical.config:NgramConfig"),
     "mixture": ("minilm.models.mixture:Mixture", "minilm.models.mixture:MixtureConfig"),
+    "log-linear": ("minilm.models.log_linear:LogLinear", "minilm.models.log_linear:LogLinearConfig"),
 }
 
 
