@@ -47,6 +47,12 @@ def test_a_discount_out_of_range(discount: float) -> None:
         absolute_discount({0: 3}, discount, np.array([1.0]))
 
 
+@pytest.mark.parametrize("counts", [{0: 2, 3: 1}, {-1: 1, 2: 1}])
+def test_a_token_that_is_none(counts: dict[int, int]) -> None:
+    with pytest.raises(ValueError, match=r"go beyond 0\.\.2: check vocab_size"):
+        absolute_discount(counts, 0.5, np.array([0.2, 0.3, 0.5]))
+
+
 def test_continuation_counts_by_hand() -> None:
     trigrams = {(1, 2): {5: 9, 6: 1}, (4, 2): {5: 1}, (2, 2): {2: 3}, (1, 4): {5: 2}, (1, 1): {}}
     assert continuation_counts(trigrams) == {(2,): {5: 2, 6: 1, 2: 1}, (4,): {5: 1}, (1,): {}}

@@ -3,7 +3,7 @@
 #
 # In lesson 03 a model made of counts had to keep some probability for what it never saw. Adding k did it badly, mixing with weights did
 # it better. But how much should a count give up, and who should get it? Here we ask the text. Its answers make the strongest n-gram model
-# that there is, the one that a neural model has to beat.
+# of this course, the one that a neural model has to beat.
 #
 # **You will write** five short functions: a discount, another way to count, the two together (that is Kneser-Ney), and the two tools
 # with which the settings of any model are chosen, folds and a grid.
@@ -253,7 +253,7 @@ reveal("kneser_ney")
 #
 # Look at your first plot again: what was seen once loses less than what was seen twice, and that less than the rest. *Modified*
 # Kneser-Ney (Chen and Goodman 1998) has three discounts, for the counts 1, 2, and 3 or more, estimated from n1 to n4 by the same kind of
-# argument. On large texts it is the best there is. Will it beat the one discount on our stories?
+# argument. Of all the methods that they compared, it was the best. Will it beat the one discount on our stories?
 
 
 # %% id="modified"
@@ -381,7 +381,7 @@ plot_curves(orders, curves, "order", "perplexity on three new stories", log_y=Tr
 
 # %% id="ladder"
 order, D = best.values()
-names = ["unigram, add k", "bigram, add k", "Kneser-Ney, D from the grid", "Kneser-Ney, D of each level", "the world"]
+names = ["unigram, add k", "bigram, add k", "Kneser-Ney, D from the grid", "Kneser-Ney, D of each level", "true floor"]
 configs = [NgramConfig(V, n, "add-k", k=0.01) for n in (1, 2)]
 configs += [NgramConfig(V, order, "interpolated-kneser-ney", discounts=d) for d in (((D,) * 3,) * order, ())]
 nats = [held_out_nats(NgramLM(c).fit(ids, END), encode_corpus(test, tokenizer).ids) for c in configs]

@@ -56,7 +56,8 @@ def windows(
     """A window moves over the stream; the switches make the mistakes."""
 
     def count(ids: list[int], order: int, end: int) -> Counts:
-        width, counts = order - 1 + longer, defaultdict(lambda: defaultdict(int))
+        width = order - 1 + longer
+        counts: defaultdict[tuple[int, ...], Counter[int]] = defaultdict(Counter)
         begin = (max(1, width) if first is None else max(first, width)) + late * (order > 1)
         for t in range(begin, len(ids) - lost, step(order)):
             context = tuple(ids[t - width : t])
@@ -88,12 +89,12 @@ def zipped(ids: list[int], order: int, end: int) -> Any:
     return counts
 
 
-def remembering(ids: list[int], order: int, end: int) -> Counts:
-    past, counts = deque([end], maxlen=max(order - 1, 1)), {}
+def remembering(ids: list[int], order: int, end: int) -> Any:
+    past: deque[int] = deque([end], maxlen=max(order - 1, 1))
+    counts: defaultdict[tuple[int, ...], Counter[int]] = defaultdict(Counter)
     for token in ids[1:]:
         if len(past) >= order - 1:
-            after = counts.setdefault(tuple(past) if order > 1 else (), Counter())
-            after[token] += 1
+            counts[tuple(past) if order > 1 else ()][token] += 1
         if token == end:
             past.clear()
         past.append(token)

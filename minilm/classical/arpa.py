@@ -20,7 +20,6 @@ A word is the token's bytes with %20 for a blank, and so on for `%`, `<` and all
 token without bytes is the word %.
 """
 
-import os
 import re
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
@@ -32,6 +31,7 @@ import numpy as np
 
 from minilm.classical.config import NgramConfig
 from minilm.classical.ngram import Level, NgramLM
+from minilm.runtime import whole_file
 
 BEGIN, END, UNKNOWN, END_OF_TEXT = b"<s>", b"</s>", b"<unk>", b"<|endoftext|>"
 PRINTABLE = "".join(chr(c) for c in range(0x21, 0x7F) if chr(c) not in "%<")
@@ -87,13 +87,8 @@ def write_arpa(model: NgramLM, path: str | Path, names: Sequence[bytes], unknown
     if len(set(words)) < V:
         twice = next(word for word, other in pairwise(sorted(words)) if word == other)
         raise ValueError(f"two tokens are named {twice}: an ARPA file needs a different name for each")
-    temporary = Path(f"{path}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "w", encoding="ascii", newline="\n") as file:
-            file.writelines(lines_of(model, words))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as unfinished, open(unfinished, "w", encoding="ascii", newline="\n") as file:
+        file.writelines(lines_of(model, words))
 
 
 def lines_of(model: NgramLM, words: list[str]) -> Iterator[str]:

@@ -22,7 +22,8 @@ def absolute_discount(counts: Mapping[int, int], discount: float, shorter: np.nd
 
         p(w) = max(c(w) - D, 0) / total + D * (number of different tokens seen) / total * shorter(w)
 
-    A context that was never seen has no counts: the shorter one decides alone. ValueError unless 0 <= D <= 1.
+    A context that was never seen has no counts: the shorter one decides alone. ValueError unless 0 <= D <= 1 and every
+    token seen is in 0 .. V - 1.
 
     >>> absolute_discount({0: 3, 2: 1}, 0.5, np.array([0.2, 0.4, 0.4]))  # 2.5 and 0.5 of 4 are kept, 1 of 4 is shared out
     array([0.675, 0.1  , 0.225])
@@ -31,6 +32,8 @@ def absolute_discount(counts: Mapping[int, int], discount: float, shorter: np.nd
         raise ValueError(f"a discount of {discount}: it must be from 0 to 1, for a count of 1 has no more to give")
     if not counts:
         return shorter
+    if min(counts) < 0 or max(counts) >= len(shorter):
+        raise ValueError(f"tokens {min(counts)} to {max(counts)} go beyond 0..{len(shorter) - 1}: check vocab_size")
     total = sum(counts.values())
     p = discount * len(counts) / total * shorter
     for token, count in counts.items():

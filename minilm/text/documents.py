@@ -10,7 +10,6 @@ import glob
 import gzip
 import hashlib
 import json
-import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -18,6 +17,8 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Protocol
+
+from minilm.runtime import whole_file
 
 WHOLE_BYTES = 16_000_000  # a document up to this size is read as one string
 PIECE_BYTES = 4_000_000  # a larger one comes in pieces of at most this size
@@ -91,16 +92,12 @@ def check_new(path: Path) -> None:
 def write_json_lines(path: Path, documents: Iterable[str]) -> None:
     """Write documents as a `.jsonl`, which `JsonLines` reads. It appears whole or not at all, and replaces no file."""
     check_new(path)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("x", encoding="utf-8", newline="\n") as file:
+        with whole_file(path) as unfinished, unfinished.open("x", encoding="utf-8", newline="\n") as file:
             for document in documents:
                 file.write(json.dumps({"text": document}, ensure_ascii=False) + "\n")
-        os.replace(temporary, path)
     except OSError as error:
         raise CorpusError(f"cannot write {shown(path)} ({error.strerror}): check the folder and its space") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def text_document(text: str) -> Document:
