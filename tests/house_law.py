@@ -31,9 +31,11 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     ("minilm/cli/lesson.py", "checks"): "the verb that shows what has been passed",
     ("minilm/checks/grade.py", "checks.exercises"): "it judges a whole file by them",
     ("minilm/checks/compare.py", "checks.values"): "how it compares",
+    ("minilm/checks/compare.py", "checks.observe"): "what it looks at besides",
     ("minilm/checks/compare.py", "checks.verdict"): "what it returns",
     ("minilm/checks/results.py", "checks.verdict"): "what it writes down",
     ("minilm/checks/card.py", "checks.verdict"): "what it shows",
+    ("minilm/checks/grade.py", "checks.observe"): "how it tells an error",
     ("minilm/checks/grade.py", "checks.verdict"): "what it writes down",
 }
 

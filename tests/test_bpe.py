@@ -5,7 +5,6 @@ import importlib
 import multiprocessing
 import os
 import random
-import signal
 import subprocess
 import sys
 from collections import Counter
@@ -134,6 +133,17 @@ def test_impossible_merges(merges: list[Pair], said: str) -> None:
         BPETokenizer(merges)
 
 
+def test_no_token_is_longer_than_a_thousand_bytes() -> None:
+    """Neither a file of one letter nor a hostile file of merges fills the memory with tokens that double."""
+    tokenizer = BPETokenizer.train(["a" * 100_000], 600)
+    assert [len(piece) for piece in tokenizer.token_bytes[256:265]] == [2**n for n in range(1, 10)]
+    assert max(map(len, tokenizer.token_bytes)) <= 1000 < 2**10
+    assert tokenizer.decode(tokenizer.encode("a" * 5001)) == "a" * 5001
+    doubling = [(97, 97), *((256 + i, 256 + i) for i in range(60))]
+    with pytest.raises(ValueError, match=r"merge \(264, 264\) makes 1024 bytes: a token has at most 1000"):
+        BPETokenizer(doubling)
+
+
 # ---- pieces, and several processes
 
 SAME_FILE = """
@@ -183,6 +193,17 @@ def test_pieces_are_counted_by_several_processes(monkeypatch: pytest.MonkeyPatch
     assert count_pieces(iter(documents), GPT2_PATTERN, 2) == counted(documents)
 
 
+@pytest.mark.parametrize("pattern", [GPT2_PATTERN, CL100K], ids=["gpt2", "cl100k"])
+def test_a_long_document_is_counted_in_parts(monkeypatch: pytest.MonkeyPatch, pattern: str) -> None:
+    monkeypatch.setattr(bpe_pieces, "BATCH", 40)
+    for seed in range(300):
+        document = "".join(fuzz(random.Random(100 * seed + i), 30) for i in range(9))
+        parts = list(bpe_pieces.parts_of(document, pattern))
+        assert "".join(parts) == document and (len(parts) > 1 or pattern == CL100K)
+        assert count_pieces([document], pattern) == Counter(regex.findall(pattern, document))
+    assert list(bpe_pieces.parts_of("x" * 500, GPT2_PATTERN)) == ["x" * 500]
+
+
 def test_a_small_text_starts_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bpe_pieces, "ProcessPoolExecutor", None)
     monkeypatch.setattr(bpe_pieces, "BATCH", 10)
@@ -192,18 +213,16 @@ def test_a_small_text_starts_no_process(monkeypatch: pytest.MonkeyPatch) -> None
         count_pieces([*documents, "sat"], GPT2_PATTERN, 2)
 
 
-def test_processes_that_are_killed_are_replaced_by_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_killed_process_owes_is_counted_here(monkeypatch: pytest.MonkeyPatch) -> None:
     deal_out(monkeypatch)
     documents = [fuzz(random.Random(i), 40) for i in range(100)]
-    killed: list[int] = []
+    killed = []
 
     def killing() -> Iterator[str]:
         for number, document in enumerate(documents):
             if number == 60:
-                for child in multiprocessing.active_children():
-                    killed.append(child.pid or 0)
-                    os.kill(killed[-1], signal.SIGTERM)
-                    child.join()
+                killed.append(multiprocessing.active_children()[0])
+                killed[0].terminate()
             yield document
 
     assert count_pieces(killing(), GPT2_PATTERN, 2) == counted(documents)
@@ -375,14 +394,19 @@ def test_a_stream_is_cut_like_its_text(
 ) -> None:
     monkeypatch.setattr(bpe, "STREAM_BLOCK", block)
     rng = random.Random(block)
-    custom = BPETokenizer(trained[1].merges, pattern=CL100K)
-    for number in range(2000):
+    custom = BPETokenizer([(10, 32), (256, 32)], pattern=CL100K)  # its pieces hold blanks and line ends together
+    for number in range(700):
         text = fuzz(rng, 40)
         borders = sorted(rng.randrange(len(text) + 1) for _ in range(rng.randrange(12)))
         chunks = [text[a:b] for a, b in pairwise([0, *borders, len(text)])]
         for tokenizer in (trained[number % 3], custom):
             assert list(tokenizer.encode_stream(iter(chunks))) == tokenizer.encode_readable(text)
         assert list(trained[0].encode_stream(text)) == trained[0].encode(text)  # a character at a time
+        spread = "".join(rng.choice("'lre a \n") for _ in range(30))  # where two patterns look ahead
+        for tokenizer in (trained[1], custom):
+            for end in range(1, 12):
+                chunks = [spread[:end], spread[end:]]
+                assert list(tokenizer.encode_stream(chunks)) == tokenizer.encode_readable(spread)
     assert list(trained[0].encode_stream([])) == []
 
 

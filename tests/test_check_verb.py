@@ -8,7 +8,10 @@ from minilm.checks.exercises import EXERCISES
 from minilm.checks.results import read_results
 from minilm.cli.main import main
 
-RIGHT = "import torch\ndef causal_mask(t, s):\n    return torch.ones(t, s).tril(s - t).bool()\n"
+RIGHT = """import torch
+def causal_mask(n_queries, n_keys):
+    return torch.ones(n_queries, n_keys).tril(n_keys - n_queries).bool()
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +42,7 @@ def test_a_file_with_one_of_each(judged):
         "import torch\n"
         "from minilm.layers.attention import split_heads\n"
         "print(open(__file__).name)\n"
-        "def causal_mask(t, s):\n    return torch.ones(t, s).tril().bool()\n"
+        "def causal_mask(n_queries, n_keys):\n    return torch.ones(n_queries, n_keys).tril().bool()\n"
         "def scaled_dot_product_attention(q, k, v, mask=None):\n    raise NotImplementedError\n"
     )
     assert code == 1 and list(verdicts) == ["causal_mask", "scaled_dot_product_attention", "split_heads"]
@@ -60,18 +63,39 @@ def test_a_notebook_is_read_without_running_it(judged):
         notebook(
             "%matplotlib inline\nimport torch\nK = 3\nraise SystemError('a cell that must not run')",
             RIGHT + "causal_mask = check('causal_mask', causal_mask)",
-            "split_heads = lambda x, n: x.unflatten(-1, (n, -1)).transpose(1, 2)",
+            "split_heads = lambda x, n_heads: x.unflatten(-1, (n_heads, -1)).transpose(1, 2)",
         ),
         name="mine.ipynb",
     )
     assert code == 0 and {row["status"] for row in verdicts.values()} == {"passed"} and len(verdicts) == 2
 
 
-ENDS = "def split_heads(x, n):\n    import os\n    os._exit(3)\n"
+def test_a_cell_that_cannot_be_read_spoils_its_own_function_only(judged):
+    code, verdicts = judged(
+        notebook("import torch\n", "def split_heads(x, n_heads)\n    return x", RIGHT), name="mine.ipynb"
+    )
+    assert code == 1 and verdicts["causal_mask"]["status"] == "passed"
+    assert "cell 2, line 1 of your code (def split_heads(x, n_heads))" in verdicts["split_heads"]["message"]
+
+
+def test_the_library_stands_in_for_what_did_not_pass(judged):
+    """A right function that uses a wrong one is right."""
+    own = (
+        "def merge_pair(ids, pair, token):\n    return ids\n"
+        "def encode_piece(piece, merges):\n"
+        "    ids = list(piece)\n"
+        "    for i, pair in enumerate(merges):\n        ids = merge_pair(ids, pair, 256 + i)\n"
+        "    return ids\n"
+    )
+    _, verdicts = judged(own)
+    assert verdicts["merge_pair"]["status"] == "wrong" and verdicts["encode_piece"]["status"] == "passed"
+
+
+ENDS = "def split_heads(x, n_heads):\n    import os\n    os._exit(3)\n"
 FORGES = (
     "import json, sys\n"
     "print(json.dumps({'exercise': 'causal_mask', 'status': 'passed'}))\n"
-    "def causal_mask(t, s):\n    print('passed')\n    return None\n"
+    "def causal_mask(n_queries, n_keys):\n    print('passed')\n    return None\n"
 )
 
 
@@ -87,7 +111,9 @@ def test_printing_a_verdict_is_no_verdict(judged):
 
 
 def test_memory_is_limited(judged):
-    code, verdicts = judged("import torch\ndef causal_mask(t, s):\n    return torch.ones(2**33, dtype=torch.uint8)\n")
+    code, verdicts = judged(
+        "import torch\ndef causal_mask(n_queries, n_keys):\n    return torch.ones(2**33, dtype=torch.uint8)\n"
+    )
     assert code == 1 and "causal_mask" in verdicts
     assert "memory" in verdicts["causal_mask"]["message"] or "alloc" in verdicts["causal_mask"]["message"].lower()
 
@@ -95,13 +121,12 @@ def test_memory_is_limited(judged):
 @pytest.mark.parametrize(
     ("text", "name", "said"),
     [
-        ("def causal_mask(:\n", "broken.py", "SyntaxError"),
-        ("1 / 0\n", "divides.py", "ZeroDivisionError"),
+        ("x = 1\ndef causal_mask(:\n", "broken.py", "line 2 of your code (def causal_mask(:): SyntaxError"),
+        ("\n1 / 0\n", "divides.py", "line 2 of your code (1 / 0): ZeroDivisionError"),
         ("x = 1\n", "empty.py", "none of the exercises"),
         ("import os\nos._exit(7)\n", "exits.py", "7"),
-        (notebook("def causal_mask(:"), "broken.ipynb", "cell 1, line 1"),
-        ("{}", "odd.ipynb", "cells"),
-        ("no json", "odd.ipynb", "Expecting value"),
+        ("{}", "odd.ipynb", "no notebook"),
+        ("no json", "odd.ipynb", "no notebook"),
     ],
 )
 def test_a_file_that_cannot_be_judged_is_one_line(judged, text, name, said):

@@ -1,5 +1,6 @@
 """The checks cannot be fooled: references and other right solutions pass, every mistake is rejected with its own hint."""
 
+import inspect
 import random
 import subprocess
 import sys
@@ -11,13 +12,16 @@ import torch
 
 from minilm.checks.card import Card, CheckFailed
 from minilm.checks.compare import Exercise, Mistake, judge
-from minilm.checks.exercises import EXERCISES, SOLUTIONS, check, reveal, solution
+from minilm.checks.exercises import EXERCISES, SOLUTIONS, check, examine, reveal, solution
 from minilm.checks.results import read_results, results_folder
 
 MISTAKES = [(name, mistake) for name, exercise in EXERCISES.items() for mistake in exercise.mistakes]
 ALTERNATIVES = [(name, i) for name, exercise in EXERCISES.items() for i in range(len(exercise.alternatives))]
 HEADS = EXERCISES["split_heads"]
-right_heads = HEADS.alternatives[0]
+
+
+def right_heads(x, n_heads):
+    return HEADS.alternatives[0](x, n_heads)
 
 
 @pytest.fixture(autouse=True)
@@ -72,9 +76,17 @@ def stub(*arguments):
     raise NotImplementedError
 
 
+def stub_of(name):
+    """A stub with the first line of the lesson."""
+    names = ", ".join(inspect.signature(solution(name)).parameters)
+    space: dict = {}
+    exec(f"def {name}({names}):\n    raise NotImplementedError", space)
+    return space[name]
+
+
 @pytest.mark.parametrize("name", EXERCISES)
 def test_a_stub_is_not_started(name, capsys):
-    assert check(name, stub) is solution(name)
+    assert check(name, stub_of(name)) is solution(name)
     assert "not started" in capsys.readouterr().out
     assert read_results() == {}
 
@@ -138,12 +150,13 @@ def wraps(x, n_heads):
         (exits, "SystemExit"),
         (right_once, "a second time"),
         (wraps, "calls the library's version"),
-        (lambda x, n: x.numpy(), "a ndarray, not a tensor"),
-        (lambda x, n: None, "the answer is None, not a tensor"),
-        (lambda x, n: right_heads(x, n).float() + 1, "dtype"),
-        (lambda x, n: x, "shape"),
-        (lambda x, n: right_heads(x, n) * float("nan"), "nan"),
-        (lambda x, n: right_heads(x, n) + 1e-6, "it should be"),
+        (lambda x, n_heads: x.numpy(), "a ndarray, not a tensor"),
+        (lambda x, n_heads: None, "the answer is None, not a tensor"),
+        (lambda x, n_heads: right_heads(x, n_heads).float() + 1, "dtype"),
+        (lambda x, n_heads: x, "shape"),
+        (lambda x, n: right_heads(x, n), "(x, n), they should be (x, n_heads)"),
+        (lambda x, n_heads: right_heads(x, n_heads) * float("nan"), "nan"),
+        (lambda x, n_heads: right_heads(x, n_heads) + 1e-6, "it should be"),
     ],
 )
 def test_what_a_careful_examiner_sees(function, said):
@@ -155,7 +168,7 @@ def test_what_a_careful_examiner_sees(function, said):
 
 def test_the_library_handed_in_is_not_a_pass(capsys):
     """Running the check cell a second time gives it the library's function, which the first run returned."""
-    handed_out = check("causal_mask", stub)
+    handed_out = check("causal_mask", stub_of("causal_mask"))
     assert check("causal_mask", handed_out) is handed_out
     assert "the library's version" in capsys.readouterr().out and not read_results()
 
@@ -190,7 +203,7 @@ def test_right_in_float32_is_a_pass_with_a_note():
 
     verdict = judge(HEADS, single)
     assert verdict.passed and "float32 only" in verdict.message
-    verdict = judge(HEADS, lambda x, n: right_heads(x, n).float() * 1.001)
+    verdict = judge(HEADS, lambda x, n_heads: right_heads(x, n_heads).float() * 1.001)
     assert verdict.status == "wrong"
 
 
@@ -226,7 +239,65 @@ def test_what_students_print_is_kept_and_cut():
         return right_heads(x, n_heads)
 
     verdict = judge(HEADS, chatty)
-    assert verdict.passed and verdict.printed.startswith("shape torch.Size") and len(verdict.printed) < 2100
+    assert verdict.passed and verdict.printed == ""
+    verdict = judge(HEADS, lambda x, n_heads: chatty(x, n_heads) + 1)
+    assert verdict.printed.startswith("shape torch.Size") and len(verdict.printed) < 210
+
+
+def test_a_flood_of_printing_is_cut_and_only_that_of_the_call_that_went_wrong():
+    def flood(x, n_heads):
+        print("\n".join(f"{tuple(x.shape)} {i}" for i in range(100)))
+        return None
+
+    verdict = judge(HEADS, flood)
+    lines = verdict.printed.splitlines()
+    assert lines[0] == "(3, 4, 10) 0" or lines[0] == "(2, 5, 12) 0"
+    assert len(lines) == 11 and len({line.split(")")[0] for line in lines[:10]}) == 1
+
+
+def test_the_smallest_input_that_goes_wrong_is_shown():
+    verdict = judge(EXERCISES["causal_mask"], lambda n_queries, n_keys: torch.zeros(n_queries, n_keys).bool())
+    assert verdict.message.startswith("for 1, 1:") or verdict.message.startswith("for 1, 4:")
+
+
+def test_none_is_a_forgotten_return():
+    assert "return" in judge(HEADS, lambda x, n_heads: None).hint
+
+
+def test_answers_known_by_heart_do_not_pass():
+    """Whoever has stored the answers to the fixed inputs fails on those that nobody knows before."""
+    known = {repr(case): HEADS.oracle(*case) for seed in (11, 23) for case in HEADS.inputs(seed)}
+
+    def by_heart(x, n_heads):
+        return known.get(repr((x, n_heads)), x)
+
+    assert judge(HEADS, by_heart).passed
+    assert examine("split_heads", by_heart).status == "wrong"
+
+
+def test_a_dictionary_that_claims_to_be_equal():
+    class Liar(dict):
+        def __getitem__(self, key):
+            return Liar()
+
+        def __contains__(self, key):
+            return True
+
+        def __iter__(self):
+            return iter(())
+
+        def __eq__(self, other):
+            return True
+
+    exercise = Exercise("d", "start", lambda seed: [(1,), (2,)], lambda n: {"a": n}, (), ())
+    assert judge(exercise, lambda n: {"a": n}).passed and judge(exercise, lambda n: Liar()).status == "wrong"
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_right_solutions_pass_whatever_the_inputs(name):
+    for function in (solution(name), *EXERCISES[name].alternatives):
+        verdict = judge(EXERCISES[name], function, seeds=(1, 2**31 - 1, 77))
+        assert verdict.passed, verdict
 
 
 # ---- how it is told and kept
@@ -236,7 +307,7 @@ def test_a_pass_hands_the_student_their_own_function_and_is_remembered(capsys):
     assert check("split_heads", right_heads) is right_heads
     assert "your own code runs" in capsys.readouterr().out
     with pytest.raises(CheckFailed, match="it should"):
-        check("split_heads", lambda x, n: x)
+        check("split_heads", lambda x, n_heads: x)
     found = read_results()["split_heads"]
     assert found["passed"] and found["tries"] == 2 and found["last"]["status"] == "wrong"
 
@@ -249,7 +320,7 @@ def test_a_failure_in_a_script_has_what_and_hint():
 
 
 def test_a_card_in_a_notebook_escapes_what_it_shows():
-    verdict = judge(HEADS, lambda x, n: (_ for _ in ()).throw(ValueError("<script>")))
+    verdict = judge(HEADS, lambda x, n_heads: (_ for _ in ()).throw(ValueError("<script>")))
     page = Card("split_heads", verdict)._repr_html_()
     assert (
         "&lt;script&gt;" in page and "<script>" not in page and "library's version runs" in page.replace("&#x27;", "'")

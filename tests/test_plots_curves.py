@@ -48,6 +48,14 @@ def test_names_stand_apart_and_in_the_order_of_the_ends_in_the_colour_of_their_l
     assert heights[0] == pytest.approx(end[1], abs=1e-9)
 
 
+def test_names_find_the_ends_of_long_linear_curves():
+    x = np.arange(17) / 3
+    (axes,) = plot_curves(x, {"up": 5 * x, "down": 7 - x}, "x", "y").axes
+    ends = axes.transAxes.inverted().transform(axes.transData.transform([(x[-1], 5 * x[-1]), (x[-1], 7 - x[-1])]))
+    assert [text.get_position()[1] for text in axes.texts] == pytest.approx(ends[:, 1], abs=1e-9)
+    assert ends[0, 1] > 0.9 > 0.2 > ends[1, 1]
+
+
 def test_the_best_is_ringed():
     figure = plot_curves(X, CURVES, "order", "perplexity", mark_best=True)
     rings = [line for line in figure.axes[0].lines if line.get_linestyle() == "None"]
@@ -63,6 +71,8 @@ def test_many_points_are_a_line_without_dots_and_any_wide_scale_has_few_ticks():
     figure.draw_without_rendering()
     low, high = axes.get_xlim()
     ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
+    end = axes.transAxes.inverted().transform(axes.transData.transform((x[-1], x[-1] ** 2)))
+    assert axes.texts[0].get_position()[1] == pytest.approx(end[1], abs=1e-9) and 0.9 < end[1] < 1
     assert len(ticks) == 9 and all(np.isclose(np.log10(ticks) % 1, 0))
     assert figure._repr_png_().startswith(b"\x89PNG")
 

@@ -1,9 +1,9 @@
 # %% [markdown] id="title"
 # # 03 n-grams: how far do you get by counting?
 #
-# In lesson 02 the first model stood on the ladder, the unigram: it knows how often each token occurs, and nothing of its
-# neighbours. Now the model may look back, at the last one, two or four tokens. It learns by counting, in a moment, and it is the
-# bar that every neural model of this course has to clear.
+# The unigram of lesson 02 knows how often things occur, and nothing of their neighbours. Now the model may look back, at the last
+# one, two or four tokens. It learns by counting, in a moment, and it is the bar that the neural models of this course have to
+# clear.
 #
 # **You will write** a counter, two ways to make probabilities of counts, and a draw. With them your own model writes stories.
 #
@@ -42,16 +42,16 @@ if QUICK:
 # ## 1. Look back, but not far
 #
 # The probability of a text is a product: that of its first token, times that of the second after the first, times that of the
-# third after the first two, and so on. To learn those numbers by counting, we would have to see every past many times. But a past of
-# twenty tokens was hardly ever there before, so what came after it nobody has counted.
+# third after the first two, and so on. To learn those numbers by counting, we would have to see every past many times. But a past
+# of twenty tokens was hardly ever there before, so what came after it nobody has counted.
 #
 # The way out is an assumption named after Andrey Markov, who in 1913 counted the vowels of a verse novel by hand: **only the last
-# n - 1 tokens matter for the next one**. They are called the **context**. The context together with the next token is an **n-gram**, n
-# tokens in a row: a unigram is one, a bigram two, a trigram three. n is the **order** of the model.
+# n - 1 tokens matter for the next one**. They are called the **context**. The context together with the next token is an
+# **n-gram**, n tokens in a row: a unigram is one, a bigram two, a trigram three. n is the **order** of the model.
 #
-# The assumption is false, of course. We shall see how far it carries. First with ten words and bigrams: for each word, we count what
-# came after it. How likely is "dog" after "the"? The obvious answer is the **relative frequency**: how often it came, divided by how
-# often anything came. Make your guess for it, and for "cat" after "saw".
+# The assumption is false, but how far does it carry? First ten words and their bigrams: for each word, we count what came after
+# it. How likely is "dog" after "the"? The obvious answer is the **relative frequency**: how often it came, divided by how often
+# anything came. Make your guess for it, and for "cat" after "saw".
 
 # %% id="tiny"
 words = ["the", "cat", "saw", "the", "dog", "and", "the", "dog", "saw", "me"]
@@ -71,8 +71,8 @@ print("cat after saw:", after["saw"]["cat"], "of", after["saw"].total())
 #
 # ## 2. Count
 #
-# Now with real stories and the tokens of lesson 01. We cut the stories into **three** parts: one to count, a held-out part on which
-# we choose settings, and a test that we only measure on. You will see why two parts are not enough.
+# Now with real stories and the tokens of lesson 01. We cut the stories into **three** parts: one to count, a held-out part on
+# which we choose settings, and a test that we only measure on. You will see why it takes three.
 
 # %% id="data"
 texts = list(stories(DOCUMENTS, seed=3))
@@ -85,13 +85,13 @@ stream = [token for document in train for token in document]
 print(f"{len(stream)} tokens to count, {sum(map(len, held_out))} held out, {sum(map(len, test))} to test on")
 
 # %% [markdown] id="count-text"
-# Each document begins with the token `<|endoftext|>`, and all stand behind one another in one stream. Two questions have to be
-# settled at the borders:
+# Each document begins with the token `<|endoftext|>`, and all stand behind one another in one stream. At the borders two things
+# have to be settled:
 #
 # * Where a story ends, the next one begins, and has nothing to do with it. So a context never reaches back *beyond*
 #   `<|endoftext|>`; but it may *begin* with it: how stories begin is worth knowing.
-# * `<|endoftext|>` itself is predicted like any token: so the model learns where stories end. Only the one that opens the stream is
-#   never predicted, for nothing stands before it (this matters for unigrams alone, whose context is empty).
+# * `<|endoftext|>` itself is predicted like any token: so the model learns where stories end. Only the one that opens the stream
+#   is never predicted, for nothing stands before it (this matters for unigrams alone: their context is empty).
 #
 # With 9 for `<|endoftext|>`, the stream 9 4 5 4 5 9 5 has these bigrams: after (9,) came 4 and 5, after (4,) twice 5, after (5,)
 # once 4 and once 9. Its trigrams: after (9, 4) came 5, after (4, 5) once 4 and once 9, after (5, 4) came 5. There is no (5, 9).
@@ -115,12 +115,12 @@ for order in (1, 2, 3, 4, 6, 12):
     print(f"order {order:2}: {len(times):5} different n-grams, {times.count(1):5} of them seen once")
 
 # %% [markdown] id="model-text"
-# The longer the n-grams, the more different ones there are, and the fewer of them were seen twice.
+# The longer the n-grams, the more different ones there are, and the more of them were seen only once.
 #
 # ## 3. The trouble with zero
 #
-# A model must say, from the tokens so far, how probable each of the V tokens is next. Ours looks the context up in the tables. At the
-# start of a story there are fewer than order - 1 tokens: then it takes what there is, and the table of that length. `smooth` makes
+# From the tokens so far, a model gives each of the V tokens a probability. Ours looks the context up in the tables. At the start
+# of a story there are fewer than order - 1 tokens: then it takes what there is, and the table of that length. `smooth` makes
 # probabilities of the counts after the context; at first, it is the relative frequency. `chances` notes the probability that each
 # token had which really came, `perplexity_of` is lesson 02: among how many tokens does the model hesitate?
 
@@ -145,8 +145,8 @@ def relative_frequency(counts):
 
 
 # %% [markdown] id="zero-predict"
-# We measure on some of the stories that were counted, and on new ones. What will a longer context do to the first number, and what to
-# the second?
+# We measure on some of the stories that were counted, and on new ones. What will a longer context do to the first number, and
+# what to the second?
 
 # %% id="zero"
 counted = train[: len(test)]
@@ -158,16 +158,16 @@ assert perplexity_of(new_p) == np.inf and 0 < np.mean(new_p == 0) < 0.3
 
 # %% [markdown] id="add-k-text"
 # On the counted stories it falls steeply; on new ones it is infinite. Most new tokens fare well, but a single one that gets 0 is
-# enough, because probabilities are multiplied. Nothing is wrong with those tokens. Our stories are a sample of what could be told: 0
-# means "not seen yet", not "never".
+# enough, because probabilities are multiplied. Nothing is wrong with those tokens. Our stories are a sample of what could be
+# told: 0 means "not seen yet", not "never".
 #
 # ## 4. Pretend to have seen everything a little
 #
 # The simplest cure: before dividing, give every token k counts more, say half a count. To remain probabilities, the numbers must
 # sum to 1. The counts alone sum to their total; V tokens have been given k each; so what must each be divided by?
 #
-# And if the context itself was never seen? Then all counts are 0, and with k > 0 your formula makes all tokens equally likely. With
-# k = 0 it would be 0 / 0; we decide that it shall be the same there: who knows nothing prefers none.
+# And if the context itself was never seen? Then all counts are 0, and with k > 0 your formula makes all tokens equally likely.
+# With k = 0 it would be 0 / 0; we decide that it shall be the same there: who knows nothing prefers none.
 #
 # **Exercise 2.** Make probabilities of the counts after one context.
 
@@ -182,8 +182,8 @@ def add_k(counts, vocab_size, k):
 add_k = check("add_k", add_k)
 
 # %% [markdown] id="k-predict"
-# Which k is best on new stories? k = 1 is called Laplace's rule and sounds modest: one more of each. Draw the curves of the orders 2
-# to 4 in your mind, from k = 0.0001 to 1, before you run the cell.
+# Which k is best on new stories? k = 1, Laplace's rule, sounds modest: one more of each. Before you run the cell, draw the curves
+# of the orders 2 to 4 in your mind. (`partial(add_k, vocab_size=V, k=k)` is your `add_k` with two of its arguments filled in.)
 
 # %% id="plot-k"
 ks, curves = [1e-4, 1e-3, 1e-2, 0.1, 1], {}
@@ -197,15 +197,14 @@ plot_curves(ks, curves, "k", "perplexity of held-out stories", log_x=True, log_y
 # One count for each of 512 tokens is not modest at all: after a context that was seen five times, 512 of 517 counts are imagined.
 # The longer the context, the fewer its counts, and the more they drown.
 #
-# A small k helps, but add-k has a flaw that no k mends. After an unseen context it treats all tokens alike: it forgets that the last
-# *one* token would have told a lot. Better to ask the shorter contexts, too.
+# A small k helps, but add-k has a flaw that no k mends. After an unseen context it treats all tokens alike: it forgets that the
+# last *one* token would have told a lot. Better to ask the shorter contexts too.
 #
 # ## 5. Ask all of them
 #
 # Take several distributions for the next token: the uniform one (1 / V each), that of the unigram, of the bigram and so on. Give
-# each a **weight**, weights that sum to 1, and average. This is called **interpolation**, after Jelinek and Mercer (1980). Whatever
-# one of them holds possible is possible in the average, and the average sums to 1 again: each distribution sums to 1, so it brings
-# just its weight.
+# each a **weight**, weights that sum to 1, and average. This is **interpolation**, after Jelinek and Mercer (1980). What one of
+# them holds possible is possible in the average, and the average sums to 1 again: each distribution brings just its weight.
 #
 # **Exercise 3.** Average distributions with weights.
 
@@ -221,8 +220,8 @@ interpolate = check("interpolate", interpolate)
 
 # %% [markdown] id="weight-predict"
 # Which weights? Take two models only, first: a 6-gram that is not smoothed, with weight w, and a smoothed trigram with 1 - w. For
-# each w from 0 to 1 we measure the mixture on the stories that were counted, and on held-out ones. Where will the best w be on
-# either? (Where a curve ends, the perplexity is infinite.)
+# each w we average what the two gave to each token that came, on counted stories and on held-out ones. Where will the best w be
+# on either? (Where a curve ends, the perplexity is infinite.)
 
 # %% id="plot-weight"
 unsmoothed, smoothed = (partial(add_k, vocab_size=V, k=k) for k in (0, 0.001))
@@ -234,13 +233,14 @@ assert np.argmin(curves["counted"]) == 20 > np.argmin(curves["held-out"]) > 0
 plot_curves(ws, curves, "weight of the 6-gram", "perplexity", mark_best=True)
 
 # %% [markdown] id="weight-why"
-# On the stories that were counted, the longest context is always right: it remembers them. All weight runs to it, and no new story
-# is possible. So weights, like k, must be chosen on text that was **not counted**. And since we choose them so that the held-out
-# text comes out well, the result on that text flatters us: that is why there is a third part, the test.
+# On counted stories the longest context is always right: it remembers them. All weight runs to it, and no new story is possible.
+# So weights, like k, must be chosen on text that was **not counted**. And since we choose them so that the held-out text comes
+# out well, the result on that text flatters us: that is why there is a third part, the test.
 #
-# With six weights we cannot try all values. But a good rule needs three lines: for each token that came, see which part of its mixed
-# probability came from each distribution. That is the **credit** of the distribution for this token. The new weights are the mean
-# credits. Repeat. (One can prove that no step makes the text less likely: it is an *expectation maximization*.)
+# With six weights we cannot try all values, but a rule of two lines finds them. For each token that came, which part of its mixed
+# probability is owed to each distribution? That is its **credit**. The new weights are the mean credits; repeat. (No step makes
+# the text less likely, as one can prove: it is an *expectation maximization*.) The first of the weights is that of the uniform
+# one.
 
 
 # %% id="credit"
@@ -251,7 +251,7 @@ def all_chances(documents, order):
 
 def fit_weights(rows):
     weights = np.full(len(rows), 1 / len(rows))
-    for _ in range(100):
+    for _ in range(40):
         credit = weights[:, None] * rows / interpolate(rows, weights)
         weights = credit.mean(axis=1)
     return weights
@@ -265,8 +265,9 @@ on_counted.round(3), on_held_out.round(3)
 # %% [markdown] id="order-predict"
 # ## 6. How far should one look back?
 #
-# Now everything at once, for the orders 1 to 6: without smoothing on the stories that were counted; then on the **test**, with add-k
-# and interpolated, k and weights chosen on the held-out part. Which of the three curves will fall all the way, which will turn?
+# Now everything at once, for the orders 1 to 6: without smoothing on the stories that were counted; then on the **test**, with
+# add-k and interpolated, k and weights chosen on the held-out part. Which of the three curves will fall all the way, which will
+# turn?
 
 # %% id="plot-order"
 orders = range(1, 7)
@@ -279,19 +280,19 @@ curves = {"counted, not smoothed": seen, "new, add-k": added, "new, interpolated
 plot_curves(orders, curves, "order", "perplexity", log_y=True, mark_best=True)
 
 # %% [markdown] id="order-why"
-# The first curve falls with every order, and says nothing: it measures memory. That is **overfitting**, the model learns the sample
-# and not the language. Add-k turns early: its long contexts are mostly unseen. Interpolated, a long context does no harm when it
-# knows nothing, because the short ones are asked as well.
+# The first curve falls with every order, and says nothing: it measures memory. That is **overfitting**, learning the sample
+# instead of the language. Add-k turns early, for its long contexts are often unseen. Interpolated, a long context that knows
+# nothing does no harm, because the short ones are asked as well.
 #
 # ## 7. Let it write
 #
-# A model that gives probabilities can write: draw a token, put it behind the others, ask for the next. How do you draw token w with
-# probability p(w)? Lay the probabilities behind one another on a line from 0 to 1, so that each token has a piece as long as its
-# probability, and let a random number u between 0 and 1 fall on it. The token whose piece is hit is drawn.
+# A model that gives probabilities can write: draw a token, put it behind the others, ask for the next. To draw token w with
+# probability p(w), lay the probabilities behind one another on a line from 0 to 1, so that each token has a piece as long as its
+# probability. Let a random number u fall on the line: the token whose piece is hit is drawn.
 #
-# In numbers: it is the first token at which the running sum of the probabilities **exceeds** u. With p = (0.25, 0, 0.75), u = 0.2 gives
-# token 0 and u = 0.25 token 2; an impossible token has no piece and is never hit. Beware of one thing: computers round, and the
-# running sum may end a hair below 1. If u is beyond that, take the last token that is possible.
+# In numbers: it is the first token at which the running sum of the probabilities **exceeds** u. With p = (0.25, 0, 0.75), u = 0.2
+# gives token 0 and u = 0.25 token 2; an impossible token has no piece and is never hit. But computers round: the running sum may
+# end a hair below 1. If u is beyond that, take the last token that is possible.
 #
 # **Exercise 4.** Draw, with the u that you are given.
 
@@ -306,8 +307,8 @@ def draw(probabilities, u):
 draw = check("draw", draw)
 
 # %% [markdown] id="write-predict"
-# All parts of the writer are yours now. It starts with `<|endoftext|>` and stops when it draws it again. Four models write, not
-# smoothed, of the orders 1, 2, 3 and 5. From which on will you find whole words, and from which on whole sentences?
+# All parts of the writer are yours now. It starts with `<|endoftext|>` and stops when it draws it again. Models of the orders 1,
+# 2, 3 and 5 write, not smoothed. From which on will you find whole words, and from which on whole sentences?
 
 
 # %% id="write"
@@ -323,8 +324,8 @@ for order in (1, 2, 3, 5):
     print(f"order {order}: {tokenizer.decode(write(order, 60, np.random.default_rng(7)))}\n")
 
 # %% [markdown] id="copy-text"
-# Order 5 tells almost a story. But does it write, or does it copy? We measure the longest run of its tokens that stands word for word
-# in the counted stories. For comparison: the same for real new stories, which repeat phrases of their own accord. And we add order 12.
+# Order 5 tells almost a story. But does it write, or does it copy? We look for the longest run of its tokens that stands in the
+# counted stories, and do the same for order 12, and for real new stories, which repeat phrases of their own accord.
 
 
 # %% id="copy"
@@ -335,20 +336,20 @@ def longest_copy(tokens):
     return n
 
 
-samples = {n: [write(n, 150, np.random.default_rng(seed)) for seed in range(8)] for n in (2, 3, 5, 12)}
+samples = {f"order {n}": [write(n, 150, np.random.default_rng(seed)) for seed in range(8)] for n in (2, 3, 5, 12)}
 samples["new stories"] = [document[1:151] for document in test[:8]]
 copies = [sum(map(longest_copy, written)) / 8 for written in samples.values()]
 assert copies[:4] == sorted(copies[:4]) and copies[0] < copies[4] < copies[3]
 dict(zip(samples, copies, strict=True))
 
 # %% [markdown] id="library-text"
-# With order 12 the writer hardly ever has a choice: nearly each of its contexts was seen once, so it recites what came then. That is
-# what a training perplexity near 1 looks like from inside.
+# With order 12 the writer hardly ever has a choice: most of its n-grams were seen once, so it recites what came then. That is
+# what a perplexity near 1 on counted text looks like from inside.
 #
 # ## 8. The library's version
 #
-# `reveal` shows minilm's functions. They are the exercises themselves; `NgramLM` is their fast twin. It keeps all n-grams in sorted
-# arrays, and looks up all places of a text at once. The numbers must be the same as yours.
+# `reveal` shows minilm's version of your exercises. `NgramLM` is their fast twin: it keeps all n-grams in sorted arrays, and
+# looks up all places of a text at once. The numbers must be the same as yours.
 
 # %% tags=["check"] id="reveal"
 reveal("count_ngrams")
@@ -359,15 +360,15 @@ theirs = -sum(library.score(document[1:], with_end=False) for document in test)
 assert np.isclose(theirs, negative_log_likelihood(chances(test, 3, smoothed)), rtol=1e-9)
 
 # %% [markdown] id="ladder-predict"
-# `score` leaves out `<|endoftext|>` at the end, as we did and as every model on the ladder does. The library also has a better
-# smoothing than ours: **Kneser-Ney**. It asks how *surely* a long context knows, from its own counts, where our weights are the same
-# for all contexts, be they seen once or a thousand times. Lesson 11 opens it.
+# (The end of a document, `<|endoftext|>`, is not scored, here and on the ladder.) The library also has a better smoothing than
+# ours, **Kneser-Ney**. Our weights are the same for all contexts, be they seen once or a thousand times; Kneser-Ney trusts each
+# context as far as its own counts go. Lesson 11 opens it.
 #
 # ## 9. The ladder
 #
-# Now the test, in bits per byte. Uniform is 8, and under all models lies the floor that lesson 02 knows: the story world itself. The
-# unigram of tokens, the bigram and the 5-gram are interpolated with the weights from the held-out part. Guess: which step down is
-# the longest, and how far above the floor does the 5-gram stay?
+# Now the test, in bits per byte. Uniform is 8, and under all models lies the floor that you know, the story world itself.
+# Unigram, bigram and 5-gram are interpolated, with the weights from the held-out part. Guess: which step down is the longest, and
+# how far above the floor does the 5-gram stay?
 
 # %% id="ladder"
 test_text = "".join(texts[b:])
@@ -385,13 +386,13 @@ plot_ladder(rungs)
 # %% [markdown] id="summary"
 # ## Summary
 #
-# * An n-gram looks up what came after the last n - 1 tokens. With longer contexts the counts run out: most of what can be said was
-#   never counted, and a single 0 makes a text impossible.
+# * An n-gram looks up what came after the last n - 1 tokens. With longer contexts the counts run out: most of what can be said
+#   was never counted, and a single 0 makes a text impossible.
 # * Smoothing gives the unseen its part. Add-k gives all tokens alike; interpolation asks the shorter contexts, and is better.
 # * Settings are chosen on text that was neither counted nor is the test. On counted text the longest memory always wins.
 #
-# **On the ladder**: the bigram, and your interpolated 5-gram. It counts for a second; lesson 09 shows what it
-# takes to beat it. What it cannot do, you saw when it wrote: after a few tokens it has forgotten the hero's name.
+# **On the ladder**: the bigram, and your interpolated 5-gram. Lesson 09 shows what it takes to beat it. What it cannot do, you
+# saw when it wrote: after a few tokens it has forgotten the hero's name.
 #
 # **Read next**: Jelinek and Mercer 1980, "Interpolated estimation of Markov source parameters from sparse data"; Shannon 1948, "A
 # mathematical theory of communication", section 3, who sampled n-grams by leafing through a book. In minilm

@@ -23,12 +23,15 @@ ENDS = [". ", ". ", ". ", ".\n\n", "!\n", "? ", ';" ', ", and 27 "]
 
 
 def contests() -> Contests:
-    """What is compared -> (ours, the peer's), on one megabyte. A peer that is not installed is named on stderr, and left out."""
+    """What is compared -> (ours, the peer's): training on 1.1 MB, encoding 4.5 MB, as much as Shakespeare wrote.
+
+    A peer that is not installed is named on stderr, and left out.
+    """
     documents = prose(1_100_000, seed=0)
     found: Contests = {}
     for vocab_size in (512, 4096):
         found |= trainings(documents, vocab_size, "1.1 MB")
-    text = "".join(prose(1_000_000, seed=1))
+    text = "".join(prose(4_500_000, seed=1))
     tokenizer = BPETokenizer.train(documents, 1024)
     peer = partial(tokenizer.engine.encode_ordinary, text)
 

@@ -156,7 +156,7 @@ def attention_inputs(seed: int) -> list[tuple[Any, ...]]:
         mask[..., 0] = True
         empty = mask.clone()
         empty[0, 0, 1] = False
-        cases += [(q, k, v, None), (q, k, v, mask), (q, k, v, empty)]
+        cases += [(q, k, v), (q, k, v, None), (q, k, v, mask), (q, k, v, empty)]
     scores = 144 * (q @ k.mT)
     return [*cases, (12 * q, 12 * k, v, (scores <= scores.median(-1, keepdim=True).values))]
 

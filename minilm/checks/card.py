@@ -7,11 +7,8 @@ from minilm.checks.verdict import Verdict
 
 COLOURS = {"passed": "#2e7d32", "wrong": "#c62828", "not started": "#7b8794"}
 SIGNS = {"passed": "✓", "wrong": "✗", "not started": "○"}
-AFTER = {
-    "passed": "From here on your own code runs.",
-    "wrong": "Until it passes, the library's version runs.",
-    "not started": "Until it passes, the library's version runs.",
-}
+UNTIL = "Until it passes, {name} is the library's version: run your own cell again before you try it by hand."
+AFTER = {"passed": "From here on your own code runs.", "wrong": UNTIL, "not started": UNTIL}
 
 
 class CheckFailed(AssertionError):
@@ -28,17 +25,21 @@ class Card:
         """What happened, the hint, what runs from here on."""
         verdict = self.verdict
         hint = [f"hint: {verdict.hint}"] if verdict.hint else []
-        return [f"{self.name}: {verdict.message}", *hint, AFTER[verdict.status]]
+        return [
+            f"{self.name}: {verdict.status}: {verdict.message}",
+            *hint,
+            AFTER[verdict.status].format(name=self.name),
+        ]
 
     def __repr__(self) -> str:
         first, *rest = self.lines()
-        printed = f"your code printed:\n{self.verdict.printed}\n" if self.verdict.printed else ""
-        return printed + "\n  ".join([f"{SIGNS[self.verdict.status]} {first}", *rest])
+        printed = f"\n  your code printed:\n{self.verdict.printed}" if self.verdict.printed else ""
+        return "\n  ".join([f"{SIGNS[self.verdict.status]} {first}", *rest]) + printed
 
     def _repr_html_(self) -> str:
         colour = COLOURS[self.verdict.status]
         first, *rest = (html.escape(line) for line in self.lines())
-        printed = f"<pre>{html.escape(self.verdict.printed)}</pre>" if self.verdict.printed else ""
+        printed = f"your code printed:<pre>{html.escape(self.verdict.printed)}</pre>" if self.verdict.printed else ""
         return (
             f'<div style="border-left:4px solid {colour};padding:2px 12px"><b style="color:{colour}">'
             f"{SIGNS[self.verdict.status]}</b> {first}{''.join(f'<br>{line}' for line in rest)}</div>{printed}"

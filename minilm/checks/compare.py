@@ -6,19 +6,16 @@ Where an answer differs from the oracle but equals a mistake, that mistake's hin
 
 import contextlib
 import io
-import random
-import sys
-import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from types import CodeType
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from minilm.checks.values import describe, difference, duplicate, in_single, is_double
+from minilm.checks.observe import first_line_problem, raised_by, random_state, runs, shortened, told
+from minilm.checks.values import describe, difference, duplicate, in_single, is_double, size
 from minilm.checks.verdict import Verdict
 from minilm.runtime import time_limit
 
@@ -26,7 +23,6 @@ Function = Callable[..., Any]
 Case = tuple[Any, ...]  # the arguments of one call
 SECONDS = 3.0  # for all inputs together
 SINGLE = 1e-5  # what float32 may be off
-PRINTED = 2000  # characters of the student's own printing that are shown
 
 
 @dataclass(frozen=True)
@@ -57,30 +53,27 @@ class Exercise:
 def judge(
     exercise: Exercise, function: Function, solution: Function | None = None, seeds: Sequence[int] = (11, 23)
 ) -> Verdict:
-    """Run the function on every input of every seed, and compare. With `solution`, an answer that comes from it is refused."""
-    if solution is not None and function is solution:
-        return Verdict("not started", "this is the library's version: run the cell with your own function first")
-    cases = [case for seed in seeds for case in exercise.inputs(seed)]
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        verdict = judge_cases(exercise, function, cases, getattr(solution, "__code__", None))
-    text = printed.getvalue()
-    cut = "\n…" if len(text) > PRINTED else ""
-    return Verdict(verdict.status, verdict.message, verdict.hint, verdict.mistake, text[:PRINTED] + cut)
+    """Run the function on every input of every seed, the smallest first, and compare.
 
-
-def judge_cases(exercise: Exercise, function: Function, cases: Sequence[Case], library: CodeType | None) -> Verdict:
-    """The verdict on these inputs; the first that goes wrong decides."""
+    With `solution`, the first line must be like the library's, and an answer that comes from the library is refused.
+    """
+    cases = sorted((case for seed in seeds for case in exercise.inputs(seed)), key=size)
+    if solution is not None:
+        if function is solution:
+            return Verdict("not started", "this is the library's version: run the cell with your own function first")
+        if problem := first_line_problem(function, solution, max(map(len, cases))):
+            return Verdict("wrong", problem, "keep the first line of the function as it was")
     expected = [exercise.oracle(*duplicate(case)) for case in cases]
     try:
         with time_limit(SECONDS):
-            if library is not None and runs(library, function, cases[0]):
+            code = getattr(solution, "__code__", None)
+            if code is not None and runs(code, lambda: answer_or_error(function, cases[0])):
                 return Verdict("wrong", "your function calls the library's version of itself", "write it yourself")
             verdict = first(judge_case(function, *pair) for pair in zip(cases, expected, strict=True))
             if verdict is None and exercise.differentiable:
                 verdict = first(judge_gradient(exercise, function, case) for case in cases)
             if verdict is None:
-                return Verdict("passed", f"passed on {len(cases)} inputs")
+                return Verdict("passed", f"{len(cases)} inputs")
     except TimeoutError:
         hint = "is there a loop without an end, or one too many?"
         return Verdict("wrong", f"it takes longer than {SECONDS:g} s", hint)
@@ -89,30 +82,38 @@ def judge_cases(exercise: Exercise, function: Function, cases: Sequence[Case], l
     double = any(is_double(value) for case in cases for value in case)
     if double and takes_float32_for_granted(exercise, function, cases):
         note = "but in float32 only: take dtype and device from the arguments, and it works in every precision"
-        return Verdict("passed", f"passed on {len(cases)} inputs, {note}")
-    return Verdict(verdict.status, verdict.message, *diagnose(exercise, function, cases))
+        return Verdict("passed", f"{len(cases)} inputs, {note}")
+    hint, mistake = diagnose(exercise, function, cases)
+    return replace(verdict, hint=hint, mistake=mistake)
 
 
 def judge_case(function: Function, case: Case, expected: Any) -> Verdict | None:
     """What is wrong on one input, or None."""
-    given = duplicate(case)
-    drawn = random_state()
+    given, drawn, printed = duplicate(case), random_state(), io.StringIO()
+
+    def wrong(message: str, hint: str = "") -> Verdict:
+        return Verdict("wrong", message, hint, printed=shortened(printed.getvalue()))
+
     try:
-        answer, again = function(*given), function(*duplicate(case))
+        with contextlib.redirect_stdout(printed):
+            answer = function(*given)
+        with contextlib.redirect_stdout(io.StringIO()):
+            again = function(*duplicate(case))
+    except TimeoutError:
+        raise
     except (Exception, SystemExit) as error:  # whatever a student's code raises is an answer, not a crash of the check
-        if isinstance(error, TimeoutError):
-            raise
         if isinstance(error, NotImplementedError) and raised_by(function, error):
-            return Verdict("not started", "not started: replace `raise NotImplementedError` by your code")
-        return Verdict("wrong", f"{place_of(error)}{type(error).__name__}: {error}".splitlines()[0])
+            return Verdict("not started", "replace `raise NotImplementedError` by your code")
+        return wrong(f"{describe(case)}: {told(error)}")
     if any(difference(now, before, tolerance=0.0, nan_is_nan=True) for now, before in zip(given, case, strict=True)):
-        return Verdict("wrong", "your function changes its arguments", "make a new object instead of writing into one")
+        return wrong("your function changes its arguments", "make a new object instead of writing into one")
     if random_state() != drawn:
-        return Verdict("wrong", "your function draws random numbers", "this function has nothing to draw by itself")
+        return wrong("your function draws random numbers", "this function has nothing to draw by itself")
     if problem := difference(answer, expected):
-        return Verdict("wrong", f"{describe(case)}: {problem}")
+        forgotten = "did you forget `return`, or print the answer instead?" if answer is None else ""
+        return wrong(f"{describe(case)}: {problem}", forgotten)
     if problem := difference(again, expected):
-        return Verdict("wrong", f"{describe(case)}, called a second time: {problem}", "keep nothing between two calls")
+        return wrong(f"{describe(case)}, called a second time: {problem}", "keep nothing between two calls")
     return None
 
 
@@ -195,58 +196,9 @@ def agree(answer: Any, mistake: Function, case: Case) -> bool:
 def answer_or_error(function: Function, case: Case) -> Any:
     """What the function returns, or the type of what it raises."""
     try:
-        return function(*duplicate(case))
+        with contextlib.redirect_stdout(io.StringIO()):
+            return function(*duplicate(case))
     except TimeoutError:
         raise
     except (Exception, SystemExit) as error:
         return type(error)
-
-
-def runs(code: CodeType, function: Function, case: Case) -> bool:
-    """Whether calling the function runs this code, however well it is wrapped."""
-    seen = False
-
-    def watch(frame: Any, event: str, _: Any) -> None:
-        nonlocal seen
-        seen = seen or (event == "call" and frame.f_code is code)
-
-    before = sys.getprofile()
-    sys.setprofile(watch)
-    try:
-        answer_or_error(function, case)
-    finally:
-        sys.setprofile(before)
-    return seen
-
-
-def random_state() -> tuple[Any, ...]:
-    """The state of every global generator that a student might draw from."""
-    name, keys, place, has_gauss, gauss = np.random.get_state()
-    numpy_state = (name, np.asarray(keys).tobytes(), place, has_gauss, gauss)
-    return random.getstate(), numpy_state, torch.get_rng_state().numpy().tobytes()
-
-
-def frames_of(error: BaseException) -> Iterator[traceback.FrameSummary]:
-    """The student's frames, outermost first: those of libraries and of this file are left out."""
-    for frame in traceback.extract_tb(error.__traceback__):
-        if frame.filename != __file__ and not any(
-            part in frame.filename for part in ("site-packages", "/torch/", "<frozen")
-        ):
-            yield frame
-
-
-def raised_by(function: Function, error: BaseException) -> bool:
-    """Whether the function itself raised the error, and not something that it called."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return trace is not None and trace.tb_frame.f_code is getattr(function, "__code__", None)
-
-
-def place_of(error: BaseException) -> str:
-    """The student's line in which an error arose."""
-    own = list(frames_of(error))
-    if not own:
-        return ""
-    line = f" ({own[-1].line})" if own[-1].line else ""
-    return f"line {own[-1].lineno} of your code{line}: "

@@ -1,7 +1,9 @@
 """Where checks and library meet: the exercises by name, each with the library's function as its solution."""
 
+import difflib
 import importlib
 import inspect
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +19,7 @@ from minilm.checks.measuring import EXERCISES as MEASURING
 from minilm.checks.ngrams import EXERCISES as NGRAMS
 from minilm.checks.results import read_results, record
 from minilm.checks.tokens import EXERCISES as TOKENS
+from minilm.checks.verdict import Verdict
 
 LESSONS = (TOKENS + ENCODING, MEASURING, NGRAMS + DISTRIBUTIONS, ATTENTION, DISCOUNTING + KNESER_NEY + CHOOSING)
 EXERCISES: dict[str, Exercise] = {exercise.name: exercise for lesson in LESSONS for exercise in lesson}
@@ -47,7 +50,9 @@ SOLUTIONS = {
 def find(name: str) -> Exercise:
     """The exercise of this name; ValueError if there is none."""
     if name not in EXERCISES:
-        raise ValueError(f"there is no exercise {name!r}: choose one of {', '.join(EXERCISES)}")
+        near = difflib.get_close_matches(name, EXERCISES, n=1)
+        remedy = f"did you mean {near[0]}?" if near else "`check --list` names them"
+        raise ValueError(f"there is no exercise {name!r}: {remedy}")
     return EXERCISES[name]
 
 
@@ -56,13 +61,18 @@ def solution(name: str) -> Callable[..., Any]:
     return getattr(importlib.import_module(SOLUTIONS[find(name).name]), name)
 
 
+def examine(name: str, function: Callable[..., Any]) -> Verdict:
+    """Judge a student's function: on the inputs of two seeds and of one that nobody knows before, apart from the library."""
+    return judge(find(name), function, solution(name), seeds=(11, 23, random.SystemRandom().randrange(2**31)))
+
+
 def check(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     """Judge the student's function, say how it went, and return it if it passed, else the library's.
 
     So the rest of a notebook runs either way, and the student is told whose code it runs. In a script, wrong code raises
     CheckFailed.
     """
-    verdict = judge(find(name), function, solution(name))
+    verdict = examine(name, function)
     record(name, verdict)
     show(name, verdict)
     return function if verdict.passed else solution(name)

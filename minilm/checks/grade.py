@@ -7,6 +7,7 @@ process, what was judged before is known, and where it ended. What the file prin
 import ast
 import dataclasses
 import json
+import re
 import runpy
 import sys
 import tempfile
@@ -14,8 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from minilm.checks.compare import judge
-from minilm.checks.exercises import EXERCISES, solution
+from minilm.checks.exercises import EXERCISES, examine, solution
+from minilm.checks.observe import told
 from minilm.checks.verdict import Verdict
 from minilm.runtime import limit_memory, time_limit
 
@@ -26,52 +27,77 @@ KEPT = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
 PLAIN = (ast.Constant, ast.Lambda, ast.Name, ast.Attribute)
 
 
-def definitions(notebook: Path) -> str:
-    """The imports, functions, classes and plain assignments in the code cells of a notebook: all that an exercise can need."""
+def definitions(notebook: Path) -> tuple[str, dict[str, Verdict]]:
+    """The imports, functions, classes and plain assignments of a notebook, which is all that an exercise can need.
+
+    Also a verdict on each function in a cell that Python cannot read. ValueError if the file is no notebook.
+    """
+    try:
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+        sources = ["".join(cell["source"]) if cell["cell_type"] == "code" else "" for cell in cells]
+    except (ValueError, KeyError, TypeError):
+        raise ValueError("this is no notebook") from None
     kept: list[str] = []
-    for number, cell in enumerate(json.loads(notebook.read_text(encoding="utf-8"))["cells"], start=1):
-        if cell["cell_type"] != "code":
-            continue
-        lines = "".join(cell["source"]).splitlines()
-        source = "\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in lines)
+    broken: dict[str, Verdict] = {}
+    for number, source in enumerate(sources, start=1):
+        lines = ["" if line.lstrip().startswith(("%", "!")) else line for line in source.splitlines()]
         try:
-            body = ast.parse(source).body
+            body = ast.parse("\n".join(lines)).body
         except SyntaxError as error:
-            raise ValueError(f"cell {number}, line {error.lineno}: {error.msg}") from None
+            for name in re.findall(r"^def +(\w+)", source, re.M):
+                broken[name] = Verdict("wrong", f"cell {number}, {told(error)}")
+            continue
         for node in body:
             if isinstance(node, KEPT) or (isinstance(node, ast.Assign) and isinstance(node.value, PLAIN)):
                 kept.append(ast.unparse(node))
-    return "\n\n".join(kept) + "\n"
+    return "\n\n".join(kept) + "\n", broken
 
 
 def names_of(path: Path) -> dict[str, Any]:
-    """What the student's file defines once it has run."""
+    """What the student's file defines once it has run; a Verdict where a cell of a notebook cannot be read."""
     with time_limit(SECONDS):
         if path.suffix != ".ipynb":
             return runpy.run_path(str(path))
+        source, broken = definitions(path)
         with tempfile.TemporaryDirectory() as folder:
             script = Path(folder) / f"{path.stem}.py"
-            script.write_text(definitions(path), encoding="utf-8")
-            return runpy.run_path(str(script))
+            script.write_text(source, encoding="utf-8")
+            return runpy.run_path(str(script)) | broken
 
 
 def judge_names(names: dict[str, Any]) -> Iterator[tuple[str, Verdict | None]]:
-    """(exercise, None) when it begins and (exercise, verdict) when it is judged, for each one that the file defines."""
-    for name, exercise in EXERCISES.items():
-        if not callable(names.get(name)):
+    """(exercise, None) when it begins and (exercise, verdict) when it is judged, for each one that the file defines.
+
+    As in a notebook, the library's version stands in for what did not pass, so that one mistake is told once.
+    """
+    functions = [value for value in names.values() if hasattr(value, "__globals__")]
+    for name in EXERCISES:
+        function = names.get(name)
+        if not (callable(function) or isinstance(function, Verdict)):
             continue
         yield name, None
-        if str(getattr(names[name], "__module__", "")).startswith("minilm"):
-            yield name, Verdict("wrong", "this function comes from minilm: write your own")
+        if isinstance(function, Verdict):
+            verdict = function
+        elif str(getattr(function, "__module__", "")).startswith("minilm"):
+            verdict = Verdict("wrong", "this function comes from minilm: write your own")
         else:
-            yield name, judge(exercise, names[name], solution(name))
+            verdict = examine(name, function)
+        if not verdict.passed:
+            for other in functions:
+                if not other.__module__.startswith("minilm"):
+                    other.__globals__[name] = solution(name)
+        yield name, verdict
 
 
 def main(path: Path, results: Path) -> None:
-    """Judge the file and write the lines."""
+    """Judge the file and write the lines; what hinders its running is said on stderr."""
     limit_memory(MEMORY)
+    try:
+        names = names_of(path)
+    except (Exception, SystemExit) as error:
+        sys.exit(told(error))
     with open(results, "w", encoding="utf-8") as file:
-        for name, verdict in judge_names(names_of(path)):
+        for name, verdict in judge_names(names):
             row = {"exercise": name} if verdict is None else {"exercise": name, **dataclasses.asdict(verdict)}
             file.write(json.dumps(row) + "\n")
             file.flush()

@@ -1,4 +1,4 @@
-"""The exercises of lesson 01 that learn tokens from words. Oracles by definition or enumeration; switches make the mistakes."""
+"""The exercises of lesson 01 on pairs of neighbours: counting them, merging one. Oracles by definition; switches make mistakes."""
 
 import random
 from collections import Counter
@@ -11,20 +11,20 @@ from minilm.checks.compare import Exercise, Mistake
 Ids = Sequence[int]
 Pair = tuple[int, int]
 Function = Callable[..., Any]
-# Runs, ties, characters of several bytes, one letter, no letter.
+# Runs, characters of several bytes, one letter, no letter.
 WORDS = [list(text.encode()) for text in ("aaa", "aaaa", "abab", "é", "🦔🦔", "a", "", "zebra", "zab", "aabaa")]
 OFTEN = list(range(3, 3 + len(WORDS)))
 
+# count_pairs(words, frequencies) -> {pair: how often}
+
 
 def word_inputs(seed: int) -> list[tuple[Any, ...]]:
-    """Words of bytes, words in which merged tokens stand too, and none."""
+    """Three to redo on paper, words of bytes, words in which merged tokens stand too; each holds a pair."""
     draw = random.Random(seed)
     words = [[draw.choice((97, 98, 99, 256, 300)) for _ in range(draw.randrange(2, 8))] for _ in range(6)]
-    easy, weights = ([[97, 97, 98], [98, 97]], [5, 2]), [draw.randrange(2, 50) for _ in words]
-    return [easy, (words, weights), (WORDS, OFTEN), ([], [])]
-
-
-# count_pairs(words, frequencies) -> {pair: how often}
+    weights = [draw.randrange(2, 50) for _ in words]
+    tiny = [([[97, 97, 97]], [2]), ([[97, 98], [99, 97, 98]], [2, 3]), ([[97, 97, 98], [98, 97]], [5, 2])]
+    return [*tiny, (words, weights), (WORDS, OFTEN)]
 
 
 def enumerated_counts(words: Sequence[Sequence[Any]], frequencies: Ids) -> dict[Any, int]:
@@ -46,6 +46,26 @@ def counting(pairs_of: Callable[[Ids], Iterable[Any]], weighted: bool = True, ad
         return counts
 
     return count
+
+
+def nothing_there_yet(words: Sequence[Ids], frequencies: Ids) -> dict[Pair, int]:
+    counts: dict[Pair, int] = {}
+    for word, frequency in zip(words, frequencies, strict=True):
+        for pair in pairwise(word):
+            counts[pair] += frequency
+    return counts
+
+
+def one_word(words: Sequence[Ids], frequencies: Ids) -> dict[Pair, int]:
+    return counting(pairwise)(words[:1], frequencies[:1])
+
+
+def one_pair(words: Sequence[Ids], frequencies: Ids) -> dict[Pair, int]:
+    return next({pair: f} for word, f in zip(words, frequencies, strict=True) for pair in pairwise(word))
+
+
+def repeated(words: Sequence[Ids], frequencies: Ids) -> dict[Pair, int]:
+    return counting(pairwise)([[*word] * f for word, f in zip(words, frequencies, strict=True)], [1] * len(words))
 
 
 def in_one_row(words: Sequence[Ids], frequencies: Ids) -> dict[Pair, int]:
@@ -83,6 +103,10 @@ COUNT = Exercise(
         Mistake("round", counting(lambda w: zip([*w[-1:], *w], w, strict=False)), "w[-1] is the last id: start at 1"),
         Mistake("beyond", counting(lambda w: [(w[i], w[i + 1]) for i in range(len(w))]), "the range ends too late"),
         Mistake("overwritten", counting(pairwise, adding=False), "add to what is already counted for the pair"),
+        Mistake("no key yet", nothing_there_yet, "+= reads the old sum first, and a pair seen for the first time has none"),
+        Mistake("one word", one_word, "only one word is counted: how far to the right does `return` stand?"),
+        Mistake("one pair", one_pair, "only one pair is counted: `return` ends the function, in whatever loop it stands"),
+        Mistake("repeated", repeated, "word * 3 puts copies side by side, and their ends become neighbours: multiply counts"),
     ),
     (
         with_counters,
@@ -124,13 +148,31 @@ def overlapping(ids: Ids, pair: Pair, token: int) -> list[int]:
     return [token if here[i] else ids[i] for i in range(len(ids)) if here[i] or i == 0 or not here[i - 1]]
 
 
-def looking_beyond(ids: Ids, pair: Pair, token: int) -> list[int]:
-    here = [ids[i] == pair[0] and ids[i + 1] == pair[1] for i in range(len(ids))]
-    return defined_merge(ids, pair, token) if here else []
+def walking(found: Callable[[Ids, int, Pair], bool], stop: int = 0, rest: bool = False) -> Function:
+    """The walk as students write it: `found` may look too far, the walk may end `stop` early, the last id may follow."""
+
+    def merge(ids: Ids, pair: Pair, token: int) -> list[int]:
+        merged: list[int] = []
+        i = 0
+        while i < len(ids) - stop:
+            here = found(ids, i, pair)
+            merged.append(token if here else ids[i])
+            i += 2 if here else 1
+        return [*merged, ids[-1]] if rest else merged
+
+    return merge
 
 
-def always_looking_beyond(ids: Ids, pair: Pair, token: int) -> list[int]:
-    return [token if (ids[i], ids[i + 1]) == pair else ids[i] for i in range(len(ids))]
+def both(ids: Ids, i: int, pair: Pair) -> bool:
+    return (ids[i], ids[i + 1]) == pair
+
+
+def one_after_the_other(ids: Ids, i: int, pair: Pair) -> bool:
+    return ids[i] == pair[0] and ids[i + 1] == pair[1]
+
+
+def for_every_place(ids: Ids, pair: Pair, token: int) -> list[int]:
+    return [token if both(ids, i, pair) else ids[i] for i in range(len(ids))]
 
 
 def as_text(ids: Ids, pair: Pair, token: int) -> list[int]:
@@ -159,7 +201,7 @@ def merge_inputs(seed: int) -> list[tuple[Any, ...]]:
     """Runs, the pair at both ends, its left half at the end, ids whose digits end in those of the pair, none."""
     draw = random.Random(seed)
     noise = [draw.choice((7, 8, 17)) for _ in range(40)]
-    short: list[list[int]] = [[7, 7, 7], [8, 7, 8, 7, 8], [17, 8, 7, 8, 88], [256, 7, 8, 256, 7], [7], []]
+    short: list[list[int]] = [[7, 8], [7, 7, 7], [8, 7, 8, 7, 8], [17, 8, 7, 8, 88], [256, 7, 8, 256, 7], [7], []]
     rows = [*short, [7] * 6 + [8, 7], noise]
     return [(ids, pair, 300 + i) for i, ids in enumerate(rows) for pair in ((7, 7), (7, 8), (8, 7), (256, 7))]
 
@@ -182,115 +224,12 @@ MERGE = Exercise(
         Mistake(
             "never equal", lambda ids, pair, token: [*ids], "nothing is replaced: is a list ever equal to a tuple?"
         ),
-        Mistake("beyond the end", looking_beyond, "the left half may stand at the very end: nothing is to its right"),
-        Mistake("always beyond", always_looking_beyond, "the last id has no right neighbour that you could look at"),
+        Mistake("beyond the end", walking(one_after_the_other), "the left half may stand at the very end: what is ids[i + 1]?"),
+        Mistake("always beyond", walking(both), "the last id has no right neighbour: ask for ids[i + 1] only where there is one"),
+        Mistake("for", for_every_place, "a for loop visits every place: the last, and those that a merge has used up"),
+        Mistake("end twice", walking(both, stop=1, rest=True), "was the last id used up already? And is there one at all?"),
     ),
     (scanning(), merged_on_a_stack, merged_in_a_copy),
 )
 
-
-# learn_merges(words, frequencies, n_merges) -> pairs
-
-
-def spelled_merges(words: Sequence[Ids], frequencies: Ids, n_merges: int) -> list[Pair]:
-    """On spellings: a word is a list of byte strings, and what is an id is asked at the very end."""
-    vocabulary = [bytes([byte]) for byte in range(256)]
-    cut = [[bytes([byte]) for byte in word] for word in words]
-    merges: list[tuple[bytes, bytes]] = []
-    while len(merges) < n_merges and (counts := enumerated_counts(cut, frequencies)):
-        best: Any = sorted((count, pair) for pair, count in counts.items())[-1][1]
-        vocabulary.append(best[0] + best[1])
-        cut = [defined_merge(word, best, vocabulary[-1]) for word in cut]
-        merges.append(best)
-    return [(vocabulary.index(left), vocabulary.index(right)) for left, right in merges]
-
-
-def learning(
-    order: Function = lambda pairs, spelling: sorted(pairs, key=spelling),
-    weighted: bool = True,
-    first: int = 256,
-    rarest: int = 1,
-    base: str = "merged words",
-) -> Function:
-    """Learning with switches: the last in `order` wins among equals; what is counted for the next merge is `base`."""
-
-    def learn(words: Sequence[Ids], frequencies: Ids, n_merges: int) -> list[Pair]:
-        spelled = {byte: bytes([byte]) for byte in range(256)}
-        current, merges = words, []
-        for token in range(first, first + n_merges):
-            counts = counting(pairwise, weighted)(current, frequencies)
-            if (rarest and not counts) or max(counts.values()) < rarest:
-                break
-            pairs = order(counts, lambda pair: (spelled[pair[0]], spelled[pair[1]]))
-            best = max(reversed(pairs), key=lambda pair: counts[pair])
-            spelled[token] = spelled[best[0]] + spelled[best[1]]
-            if base != "old words":
-                current = [merged_on_a_stack(w, best, token) for w in (words if base == "first words" else current)]
-            merges.append(best)
-        return merges
-
-    return learn
-
-
-def joined_order(pairs: Iterable[Pair], spelling: Function) -> list[Pair]:
-    return sorted(list(pairs)[::-1], key=lambda pair: b"".join(spelling(pair)))
-
-
-def sorted_twice(pairs: Iterable[Pair], spelling: Function) -> list[Pair]:
-    return sorted(sorted(pairs, key=lambda pair: spelling(pair)[1]), key=lambda pair: spelling(pair)[0])
-
-
-def with_distinct_words(words: Sequence[Ids], frequencies: Ids, n_merges: int) -> list[Pair]:
-    """Each word once, as a tuple; what a token spells is found by taking it apart."""
-    table, merges = Counter[Any](), list[Pair]()
-    for word, frequency in zip(words, frequencies, strict=True):
-        table[tuple(word)] += frequency
-
-    def spell(i: int) -> bytes:
-        return bytes([i]) if i < 256 else b"".join(map(spell, merges[i - 256]))
-
-    while len(merges) < n_merges and (counts := counting(pairs)(list(table), list(table.values()))):
-        most = max(counts.values())
-        merges.append(max((p for p in counts if counts[p] == most), key=lambda p: [spell(i) for i in p]))
-        old, table = table, Counter()
-        for word, frequency in old.items():
-            table[tuple(merged_on_a_stack(word, merges[-1], 255 + len(merges)))] += frequency
-    return merges
-
-
-def counted_once(words: Sequence[Ids], frequencies: Ids, n_merges: int) -> list[Pair]:
-    counts = enumerated_counts(words, frequencies)
-    return sorted(counts, key=lambda pair: (counts[pair], pair))[::-1][:n_merges]
-
-
-def learn_inputs(seed: int) -> list[tuple[Any, ...]]:
-    """An easy case, then ties of many kinds, tokens made of tokens, more merges than there are pairs, none."""
-    draw = random.Random(seed)
-    words = [[draw.choice(b"abcd") for _ in range(draw.randrange(1, 9))] for _ in range(8)]
-    some = [draw.randrange(1, 5) for _ in words]
-    cases = [(WORDS[:4], [9, 2, 5, 3], 3), (words, some, 9), (words, [1] * 8, 7), (words[:2], [2, 3], 99)]
-    return [*cases, (WORDS, OFTEN, 12), (words, some, 0)]
-
-
-LEARN = Exercise(
-    "learn_merges",
-    "again and again: count the pairs, choose the best, merge it in every word. Your two functions do most of the work",
-    learn_inputs,
-    spelled_merges,
-    (
-        Mistake("unweighted", learning(weighted=False), "hand the frequencies on to the counting"),
-        Mistake("first seen", learning(lambda p, s: [*p][::-1]), "a tie: the last in the alphabet, not the first seen"),
-        Mistake("smallest", learning(lambda p, s: sorted(p, key=s)[::-1]), "a tie: not the first in the alphabet"),
-        Mistake("by ids", learning(lambda p, s: sorted(p)), "a tie: compare what the tokens spell, not their ids"),
-        Mistake("joined", learning(joined_order), "a tie: compare the left bytes, then the right ones"),
-        Mistake("off by one", learning(first=257), "the first merge makes token 256, for the bytes are 0 to 255"),
-        Mistake("counted once", counted_once, "after each merge the pairs are others: count them again"),
-        Mistake("not merged", learning(base="old words"), "keep the merged words for the next count"),
-        Mistake("begun anew", learning(base="first words"), "merge in the words of the step before"),
-        Mistake("nothing left", learning(rarest=0), "stop when no pair is left: words of one token have none"),
-        Mistake("twice at least", learning(rarest=2), "a pair that occurs once is merged too, if it is the best"),
-    ),
-    (learning(), learning(sorted_twice), with_distinct_words),
-)
-
-EXERCISES = (COUNT, MERGE, LEARN)
+EXERCISES = (COUNT, MERGE)

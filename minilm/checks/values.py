@@ -4,6 +4,7 @@
 """
 
 import copy
+import math
 from collections.abc import Callable, Mapping, Set
 from numbers import Integral, Real
 from typing import Any
@@ -29,6 +30,7 @@ def difference(
     if isinstance(expected, Tensor | np.ndarray):
         return array_difference(answer, expected, tolerance, nan_is_nan, at)
     if isinstance(expected, Mapping) and isinstance(answer, Mapping):
+        answer = dict.copy(answer) if isinstance(answer, dict) else answer  # what it holds, not what it says
         for key in expected:
             if key not in answer:
                 return f"{within(at)}key {brief(key)} is missing"
@@ -57,7 +59,7 @@ def number_difference(answer: Any, expected: Real, tolerance: float, nan_is_nan:
     if not isinstance(answer, Real) or isinstance(answer, bool | np.bool_):
         return f"{within(at)}the answer is {kind(answer)}, not a number"
     if isinstance(expected, Integral):
-        return "" if answer == expected else wrong_value(at, answer, expected)
+        return "" if math.isfinite(answer) and int(answer) == expected == answer else wrong_value(at, answer, expected)
     close = np.isclose(float(answer), float(expected), rtol=tolerance, atol=tolerance, equal_nan=nan_is_nan)
     return "" if close else wrong_value(at, answer, expected)
 
@@ -116,8 +118,19 @@ def brief(value: Any, longest: int = 60) -> str:
 
 
 def describe(arguments: tuple[Any, ...]) -> str:
-    """The arguments of a call in a few words."""
-    return "for " + ", ".join(brief(value) for value in arguments)
+    """The arguments of a call, long ones cut."""
+    return "for " + ", ".join(brief(value, longest=160) for value in arguments)
+
+
+def size(value: Any) -> int:
+    """How much there is to look at: numbers in arrays, characters, parts of what holds parts."""
+    if isinstance(value, Tensor | np.ndarray):
+        return int(np.prod(value.shape))
+    if isinstance(value, Mapping):
+        return sum(size(key) + size(part) for key, part in value.items())
+    if isinstance(value, list | tuple | Set):
+        return 1 + sum(map(size, value))
+    return max(1, len(value)) if isinstance(value, str | bytes) else 1
 
 
 def first(problems: Any) -> str:

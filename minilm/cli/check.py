@@ -134,10 +134,12 @@ def record_all(verdicts: list[dict[str, str]]) -> None:
 
 
 def show_verdicts(verdicts: list[dict[str, str]]) -> None:
-    """Two lines at most for each exercise, and the score."""
+    """What happened in each exercise, the hint, what the code printed, and the score."""
     for verdict in verdicts:
-        print(f"{verdict['exercise']}: {verdict['status']}: {verdict['message'].removeprefix('not started: ')}")
+        print(f"{verdict['exercise']}: {verdict['status']}: {verdict['message']}")
         if verdict["hint"]:
             print(f"  hint: {verdict['hint']}")
+        if verdict["printed"]:
+            print("  your code printed:\n" + verdict["printed"])
     passed = sum(verdict["status"] == "passed" for verdict in verdicts)
     print(f"{passed} of {len(verdicts)} passed")

@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -35,7 +34,7 @@ def run(arguments: list[str]) -> int:
     mine.parent.mkdir(parents=True, exist_ok=True)
     if not mine.exists():
         with whole_file(mine) as unfinished:
-            shutil.copyfile(source, unfinished)
+            unfinished.write_text(without_outputs(source), encoding="utf-8")
     print(f"your copy of the lesson: {mine}")
     if options.no_open:
         return 0
@@ -43,6 +42,15 @@ def run(arguments: list[str]) -> int:
         raise ValueError(f"Jupyter is not installed: python3 run.py lesson {options.number} installs and opens it")
     program = "lab" if importlib.util.find_spec("jupyterlab") else "notebook"
     return subprocess.run([sys.executable, "-m", "jupyter", program, str(mine)]).returncode
+
+
+def without_outputs(path: Path) -> str:
+    """The notebook as if it had never been run: what a student is to guess first must not stand there."""
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            cell |= {"outputs": [], "execution_count": None}
+    return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
 
 
 def lesson_folder() -> Path:

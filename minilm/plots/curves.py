@@ -42,9 +42,11 @@ def plot_curves(
             best = finite[np.argmin(y[finite])]
             axes.plot(places[best], y[best], "o", markersize=12, markerfacecolor="none", markeredgecolor=colour)
     if log_x:
-        logarithmic(axes.xaxis, places)
+        axes.set_xscale("log")
+        few_ticks(axes.xaxis, places)
     if log_y:
-        logarithmic(axes.yaxis, np.concatenate([*lines.values()]))
+        axes.set_yscale("log")
+        few_ticks(axes.yaxis, np.concatenate([*lines.values()]))
     if len(places) <= 12:
         axes.set_xticks(places)
     if len(lines) > 1:
@@ -70,12 +72,10 @@ def check(places: np.ndarray, lines: Mapping[str, np.ndarray], log_x: bool, log_
         raise ValueError(f"x goes down to {places.min():g}: a logarithmic axis needs numbers above 0")
 
 
-def logarithmic(axis: Any, numbers: np.ndarray) -> None:
-    """Give the axis of these numbers a logarithmic scale, with plain numbers for ticks and not too many of them."""
+def few_ticks(axis: Any, numbers: np.ndarray) -> None:
+    """Plain numbers for ticks on the logarithmic axis of these numbers, and not too many of them."""
     numbers = numbers[np.isfinite(numbers)]
     wide = len(numbers) > 0 and numbers.max() > 1000 * numbers.min()
-    axes = axis.axes
-    (axes.set_xscale if axis is axes.xaxis else axes.set_yscale)("log")
     axis.set_major_locator(LogLocator(subs=(1,) if wide else (1, 2, 5)))
     axis.set_major_formatter("{x:g}")
     axis.set_minor_locator(NullLocator())

@@ -13,14 +13,14 @@ import tiktoken
 
 from minilm.text.bpe_merge import merge_long, merge_short
 from minilm.text.bpe_pieces import GPT2_PATTERN, cutter
-from minilm.text.bpe_train import Merge, Pair, merge_pair, train_bpe
+from minilm.text.bpe_train import LONGEST, Merge, Pair, merge_pair, train_bpe
 from minilm.text.tokenizer import END_OF_TEXT, Tokenizer, utf8
 
 BLOCK = 200  # characters; pieces of twice as many are long
 SHORT = 60  # bytes of a piece, up to which the simpler way of merging is the faster one
 CACHE_SIZE, CACHED_LENGTH = 50_000, 100  # pieces whose ids are remembered, and characters in the longest of them
 STREAM_BLOCK = 65_536  # characters that a stream gathers before it encodes them
-UNSETTLED = 3  # characters at the end of a stream that may yet become part of another piece: 'l is cut unless l follows
+UNSETTLED = 2  # characters at the end of a stream that may yet be cut otherwise: 'l is two pieces, 'll is one
 
 
 def encode_piece(piece: bytes, merges: Sequence[Pair]) -> list[int]:
@@ -52,6 +52,10 @@ class BPETokenizer(Tokenizer):
                     f"merge ({left}, {right}) uses a token that does not exist yet: there are {len(pieces)} before it"
                 )
             pieces.append(pieces[left] + pieces[right])
+            if len(pieces[-1]) > LONGEST:
+                raise ValueError(
+                    f"merge ({left}, {right}) makes {len(pieces[-1])} bytes: a token has at most {LONGEST}"
+                )
         self.ranks = {piece: i for i, piece in enumerate(pieces)}
         if len(self.ranks) != len(pieces):
             raise ValueError("two merges make the same token: a vocabulary needs each only once")
@@ -118,8 +122,7 @@ class BPETokenizer(Tokenizer):
             size += len(chunk)
             if size < enough:
                 continue
-            pieces = self.cut("".join(waiting))
-            rest = pieces.pop()
+            pieces, rest = self.cut("".join(waiting)), ""
             while pieces and len(rest) < UNSETTLED:
                 rest = pieces.pop() + rest
             yield from self.encode_pieces(pieces)

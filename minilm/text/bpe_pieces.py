@@ -14,6 +14,7 @@ import regex
 GPT2_PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
 # The same for texts of plain ASCII, in the words of Python's own `re`, which is twice as fast.
 GPT2_ASCII = r"""'(?:[sdmt]|ll|ve|re)| ?[A-Za-z]+| ?[0-9]+| ?[^\sA-Za-z0-9]+|\s+(?!\S)|\s+"""
+GAP = regex.compile(r"(?<=\S)\s")
 
 BATCH = 1_000_000  # characters that are counted at a time
 ALONE = 8  # batches that one process counts before others are started: a start takes as long as counting some millions
@@ -50,13 +51,28 @@ def count_pieces(documents: Iterable[str], pattern: str, processes: int = 1) -> 
     Counter({' be': 2, 'to': 1, ' or': 1, 'not': 1, ' to': 1})
     """
     cutter(pattern)  # a wrong pattern is an error here, and not in another process
-    batches = in_batches(documents)
+    batches = in_batches(part for document in documents for part in parts_of(document, pattern))
     counts: Counter[str] = Counter()
     for batch in islice(batches, ALONE if processes > 1 else None):
         counts.update(count_batch(batch, pattern))
     for part in count_elsewhere(batches, pattern, processes):
         counts.update(part)
     return counts
+
+
+def parts_of(document: str, pattern: str) -> Iterator[str]:
+    """A long document in parts of little more than BATCH characters, with the same pieces; whole, for other patterns than GPT-2's.
+
+    GPT-2's pieces end wherever a blank follows something else, and what comes before that place does not depend on the rest.
+    """
+    start = 0
+    while pattern == GPT2_PATTERN and len(document) - start > BATCH:
+        gap = GAP.search(document, start + BATCH)
+        if gap is None:
+            break
+        yield document[start : gap.start()]
+        start = gap.start()
+    yield document[start:]
 
 
 def in_batches(documents: Iterable[str]) -> Iterator[list[str]]:

@@ -15,6 +15,7 @@ from minilm.text.bpe_merge import Pair
 from minilm.text.bpe_pieces import count_pieces
 from minilm.text.tokenizer import utf8
 
+LONGEST = 1000  # bytes of a token: in a file of one letter, each merge would double the last token
 EDGE, GONE = -1, -2  # what stands around every word, and in a place whose token was merged into its left neighbour
 
 
@@ -112,7 +113,7 @@ def trace_merges(pieces: Mapping[str, int], min_frequency: int = 1) -> Iterator[
     All pieces stand in one row with an EDGE around each. A merge visits the places of its pair and corrects the counts beside
     them. The best pair comes from a heap. Only a pair with the new token can gain, so the others' entries may be too high:
     such an entry is put back with its true count when it surfaces. Two pairs never spell the same token: a string that no
-    merge has reached across is cut in the same way wherever it stands.
+    merge has reached across is cut in the same way wherever it stands. No token gets more than LONGEST bytes.
     """
     row = Row(pieces)
     spelling = [bytes([byte]) for byte in range(256)]
@@ -128,6 +129,8 @@ def trace_merges(pieces: Mapping[str, int], min_frequency: int = 1) -> Iterator[
             heapq.heappush(heap, (-count, first, second, pair))
             continue
         left, right = pair
+        if len(spelling[left]) + len(spelling[right]) > LONGEST:
+            continue
         token = len(spelling)
         yield Merge(left, right, token, count, (spelling[left], spelling[right]))
         spelling.append(spelling[left] + spelling[right])

@@ -1,0 +1,80 @@
+"""What an examiner sees beside the answer: who was called, what was drawn and printed, in which line an error arose."""
+
+import inspect
+import random
+import sys
+import traceback
+from collections.abc import Callable
+from types import CodeType
+from typing import Any
+
+import numpy as np
+import torch
+
+Function = Callable[..., Any]
+PRINTED = 10  # lines of the student's own printing that are shown
+
+
+def first_line_problem(function: Function, solution: Function, n_arguments: int) -> str:
+    """What is wrong with a function's first line: its arguments have the library's names, in the same order."""
+    try:
+        mine, theirs = (list(inspect.signature(f).parameters)[:n_arguments] for f in (function, solution))
+    except (TypeError, ValueError):
+        return ""
+    return "" if mine == theirs else f"the arguments are ({', '.join(mine)}), they should be ({', '.join(theirs)})"
+
+
+def runs(code: CodeType, call: Callable[[], Any]) -> bool:
+    """Whether a call runs this code, however well it is wrapped."""
+    seen = False
+
+    def watch(frame: Any, event: str, _: Any) -> None:
+        nonlocal seen
+        seen = seen or (event == "call" and frame.f_code is code)
+
+    before = sys.getprofile()
+    sys.setprofile(watch)
+    try:
+        call()
+    finally:
+        sys.setprofile(before)
+    return seen
+
+
+def random_state() -> tuple[Any, ...]:
+    """The state of every global generator that a student might draw from."""
+    name, keys, place, has_gauss, gauss = np.random.get_state()
+    numpy_state = (name, np.asarray(keys).tobytes(), place, has_gauss, gauss)
+    return random.getstate(), numpy_state, torch.get_rng_state().numpy().tobytes()
+
+
+def raised_by(function: Function, error: BaseException) -> bool:
+    """Whether the function itself raised the error, and not something that it called."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_code is getattr(function, "__code__", None)
+
+
+def place_of(error: BaseException) -> str:
+    """The student's line in which an error arose, leaving out libraries and the examiner; "" if there is none."""
+    foreign = ("site-packages", "/torch/", "/lib/python", "<frozen", "/minilm/checks/", "\\minilm\\checks\\")
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not any(part in frame.filename for part in foreign)]
+    if not own:
+        return ""
+    line = f" ({own[-1].line})" if own[-1].line else ""
+    return f"line {own[-1].lineno} of your code{line}: "
+
+
+def told(error: BaseException) -> str:
+    """An error in one line: where, of which kind, what it says."""
+    if isinstance(error, SyntaxError):
+        return f"line {error.lineno} of your code ({(error.text or '').strip()}): SyntaxError: {error.msg}"
+    return f"{place_of(error)}{type(error).__name__}: {error}".splitlines()[0]
+
+
+def shortened(printed: str) -> str:
+    """The first lines of what was printed."""
+    lines = [line[:200] for line in printed.splitlines()]
+    return "\n".join([*lines[:PRINTED], *(["…"] if len(lines) > PRINTED else [])])
