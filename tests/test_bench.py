@@ -83,3 +83,11 @@ def test_the_prose_of_the_bench_is_always_the_same_and_looks_like_a_language():
     assert 300_000 <= len(text) < 304_000
     counts = sorted(Counter(text.lower().split()).values(), reverse=True)
     assert counts[0] > 10 * counts[40] > 40 * counts[1000] > 0 < counts.count(1)
+
+
+def test_large_asks_for_the_long_contests(monkeypatch, capsys):
+    monkeypatch.setattr(tokenizer_bench, "large_contests", lambda: {"long": (lambda: 1, lambda: 2)})
+    assert main(["bench", "tokenizer", "--large", "--runs", "1", "--json"]) == 0
+    assert [row["contest"] for row in json.loads(capsys.readouterr().out)["rows"]] == ["long"]
+    assert main(["bench", "attention", "--large"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1

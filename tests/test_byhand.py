@@ -293,7 +293,7 @@ def test_float32_stays_float32(name: str) -> None:
 # ---- values worked out on paper, and the edges
 
 
-@pytest.mark.parametrize("name", ["basic", "loss", "autograd"])
+@pytest.mark.parametrize("name", ["basic", "loss", "attention", "autograd"])
 def test_examples_in_docstrings(name: str) -> None:
     results = doctest.testmod(importlib.import_module(f"minilm.byhand.{name}"))
     assert results.attempted > 0

@@ -23,6 +23,7 @@ from minilm.text.bpe_renumbered import RenumberedBPE
 from minilm.text.corpus import load_corpus
 from minilm.text.stories import stories
 from minilm.text.tokenizer import END_OF_TEXT, ByteTokenizer, Tokenizer
+from minilm.training.checkpoint import load_checkpoint
 
 CL100K = (
     r"""'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"""
@@ -344,3 +345,15 @@ def test_wrong_use_is_one_line(flags: str, said: str, text_file: Path, capsys: p
     shown = capsys.readouterr()
     assert said in shown.err and shown.err.count("\n") == 1 and shown.out == ""
     assert sorted(text_file.parent.iterdir()) == before
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "ranks.tiktoken"])
+def test_a_model_can_be_trained_with_a_tokenizer_of_others(name, tmp_path, capsys):
+    tokenizer = BPETokenizer.train(list(stories(30, seed=1)), 300)
+    save = formats.save_huggingface if name.endswith("json") else formats.save_tiktoken
+    save(tokenizer, tmp_path / name)
+    out = tmp_path / "run"
+    arguments = ["train", "--data", "stories:40", "--model", "ngram", "--order", "2", "--out", str(out)]
+    assert main([*arguments, "--tokenizer", str(tmp_path / name)]) == 0
+    capsys.readouterr()
+    assert load_checkpoint(out).tokenizer.encode("Once there was a hen.") == tokenizer.encode("Once there was a hen.")

@@ -25,6 +25,7 @@ import lzma
 import math
 import zlib
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 
@@ -47,17 +48,19 @@ if QUICK:
 # We let a machine play that has read four fifths of our stories; the rest we keep aside, *held out*, for testing. It looks up
 # where it has seen the last characters before, and counts what came then.
 
-
 # %% id="game"
+documents = list(stories(DOCUMENTS, seed=1))
+train, held_out = documents[: DOCUMENTS * 4 // 5], documents[DOCUMENTS * 4 // 5 :]
+train_text, held_out_text = "".join(train), "".join(held_out)
+alphabet = sorted(set(train_text + held_out_text))
+
+
 def followers(context):
     """Which characters came after this context in the training stories, and how often."""
     k = len(context)
     return Counter(train_text[i + k] for i in range(len(train_text) - k) if train_text.startswith(context, i))
 
 
-documents = list(stories(DOCUMENTS, seed=1))
-train, held_out = documents[: DOCUMENTS * 4 // 5], documents[DOCUMENTS * 4 // 5 :]
-train_text, held_out_text = "".join(train), "".join(held_out)
 followers("there was a ").most_common(6)
 
 # %% [markdown] id="model-text"
@@ -74,7 +77,6 @@ def probability(character, context):
     return (counts[character] + 0.01) / (counts.total() + 0.01 * len(alphabet))
 
 
-alphabet = sorted(set(train_text + held_out_text))
 assert abs(sum(probability(c, "rainy ") for c in alphabet) - 1) < 1e-9
 
 # %% [markdown] id="chain-text"
@@ -126,10 +128,10 @@ plot_curves(p, {"surprise": -np.log(p)}, "probability of the token that came", "
 sentence = "Once there was a little hedgehog named Emil."
 places = range(4, len(sentence))
 given = [probability(sentence[i], sentence[i - 4 : i]) for i in places]
-surprises = -np.log2(given)
-beginnings = [surprises[i - 4] for i in places if sentence[i - 1] == " "]
-assert np.mean(beginnings) > 2 * np.mean(surprises)
-plot_surprise(sentence[4:], surprises)
+sentence_surprises = -np.log2(given)
+beginnings = [sentence_surprises[i - 4] for i in places if sentence[i - 1] == " "]
+assert np.mean(beginnings) > 2 * np.mean(sentence_surprises)
+plot_surprise(sentence[4:], sentence_surprises)
 
 # %% [markdown] id="bits-text"
 # At the beginnings, mostly: that is where the story decides something. Further on, the rest of a word is often nearly free.
@@ -146,10 +148,10 @@ plot_surprise(sentence[4:], surprises)
 # %% id="code"
 shares = {"a": 1 / 2, "b": 1 / 4, "c": 1 / 8, "d": 1 / 8}
 code = {"a": "0", "b": "10", "c": "110", "d": "111"}
-text = "abacabad"
-written = "".join(code[letter] for letter in text)
-print(written, "has", len(written), "digits; two for each letter would make", 2 * len(text))
-assert len(written) == sum(-math.log2(shares[letter]) for letter in text)
+message = "abacabad"
+written = "".join(code[letter] for letter in message)
+print(written, "has", len(written), "digits; two for each letter would make", 2 * len(message))
+assert len(written) == sum(-math.log2(shares[letter]) for letter in message)
 
 # %% [markdown] id="nll-text"
 # Each letter got -log2 p digits: its length *is* its surprise. Claude Shannon proved in 1948 that no code is shorter on average,
@@ -172,9 +174,9 @@ def negative_log_likelihood(probabilities):
 negative_log_likelihood = check("negative_log_likelihood", negative_log_likelihood)
 
 # %% id="nll-see"
-nats = negative_log_likelihood(given)
-bits = nats / math.log(2)
-print(f"{nats:.1f} nats = {bits:.1f} bits; a file takes {8 * len(given)}: compressed to {bits / 8 / len(given):.0%}")
+sentence_nats, size = negative_log_likelihood(given), 8 * len(given)
+bits = sentence_nats / math.log(2)
+print(f"{sentence_nats:.1f} nats = {bits:.1f} bits; a file takes {size}: compressed to {bits / size:.0%}")
 
 # %% [markdown] id="perplexity-text"
 # ## 5. Perplexity: among how many?
@@ -201,7 +203,7 @@ for faces in (2, 6, 256):
     rolls = negative_log_likelihood([1 / faces] * 1000)
     print(faces, "faces: perplexity", round(perplexity(rolls, 1000), 6))
     assert math.isclose(perplexity(rolls, 1000), faces)
-print(f"the sentence above: {perplexity(nats, len(given)):.2f} of {len(alphabet)} characters")
+print(f"the sentence above: {perplexity(sentence_nats, len(given)):.2f} of {len(alphabet)} characters")
 
 # %% [markdown] id="split-text"
 # This is a test to keep: a model that finds V tokens equally likely has perplexity V, on every text. If an evaluation says
@@ -214,8 +216,8 @@ print(f"the sentence above: {perplexity(nats, len(given)):.2f} of {len(alphabet)
 
 # %% id="split"
 for tokens in ([1 / 16], [1 / 16, 1.0]):
-    nats = negative_log_likelihood(tokens)
-    print(f"{nats:.3f} nats in all, {nats / len(tokens):.3f} per token, perplexity {perplexity(nats, len(tokens)):.1f}")
+    total, n = negative_log_likelihood(tokens), len(tokens)
+    print(f"{total:.3f} nats in all, {total / n:.3f} per token, perplexity {perplexity(total, n):.1f}")
 
 # %% [markdown] id="bpb-text"
 # The same knowledge, the same total surprise, but twice the tokens: half the nats per token, and the perplexity fell from 16 to
@@ -224,8 +226,7 @@ for tokens in ([1 / 16], [1 / 16, 1.0]):
 #
 # A file takes 8 bits for a byte, so 8 is "no idea", 2 is "compressed to 25 %".
 #
-# **Exercise 3.** Bits per byte, of the original text: nothing cut off, nothing cleaned. (The cell after the check, `reveal`,
-# shows the library's version of exercise 1, once yours has passed.)
+# **Exercise 3.** Bits per byte, of the original text: nothing cut off, nothing cleaned.
 
 
 # %% tags=["exercise"] id="exercise-bpb"
@@ -238,11 +239,11 @@ def text_bits_per_byte(nats, text):
 text_bits_per_byte = check("text_bits_per_byte", text_bits_per_byte)
 
 # %% tags=["check"] id="reveal"
-reveal("negative_log_likelihood")
+reveal("negative_log_likelihood")  # the library's version of exercise 1, once yours has passed
 
 # %% id="bpb-see"
-for text in ("e", "é", "🦔"):
-    print(f"one of 256 tokens, and it is {text}: {text_bits_per_byte(math.log(256), text):.2f} bits per byte")
+for character in "eé🦔":
+    print(f"one of 256 tokens, and it is {character}: {text_bits_per_byte(math.log(256), character):.2f} bits per byte")
 
 # %% [markdown] id="greek-text"
 # ## 7. The experiment
@@ -263,9 +264,8 @@ def unigram(train_ids, ids, vocab_size):
 
 
 letters = str.maketrans("abcdefghijklmnopqrstuvwxyz", "αβψδεφγηιξκλμνοπϟρστθωςχυζ")
-greek = [document.translate(letters) for document in documents]
-greek_train, greek_held_out = "".join(greek[: len(train)]), "".join(greek[len(train) :])
-bpe = BPETokenizer.train(greek[: len(train)], vocab_size=512)
+greek_train, greek_held_out = train_text.translate(letters), held_out_text.translate(letters)
+bpe = BPETokenizer.train([document.translate(letters) for document in train], vocab_size=512)
 kinds = {
     "characters": (lambda text: [ord(c) for c in text], 1024),  # ord: the number of a character, here below 1024
     "bytes": (lambda text: list(text.encode()), 256),
@@ -280,10 +280,10 @@ greek_held_out[:50]
 # %% id="kinds-plot"
 perplexities, bits_per_byte = [], []
 for encode, vocab_size in kinds.values():
-    ids = encode(greek_held_out)
-    nats = negative_log_likelihood(unigram(encode(greek_train), ids, vocab_size))
-    perplexities.append(perplexity(nats, len(ids)))
-    bits_per_byte.append(text_bits_per_byte(nats, greek_held_out))
+    greek_ids = encode(greek_held_out)
+    greek_nats = negative_log_likelihood(unigram(encode(greek_train), greek_ids, vocab_size))
+    perplexities.append(perplexity(greek_nats, len(greek_ids)))
+    bits_per_byte.append(text_bits_per_byte(greek_nats, greek_held_out))
 assert perplexities[1] < perplexities[0] < perplexities[2]
 assert bits_per_byte[2] < bits_per_byte[0] < bits_per_byte[1]
 plot_measures(list(kinds), perplexities, bits_per_byte)
@@ -296,8 +296,8 @@ plot_measures(list(kinds), perplexities, bits_per_byte)
 # letters now:
 
 # %% id="same"
-as_characters = kinds["characters"][0]
-latin_nats = negative_log_likelihood(unigram(as_characters(train_text), as_characters(held_out_text), 1024))
+latin_train, latin_held_out = ([ord(c) for c in text] for text in (train_text, held_out_text))
+latin_nats = negative_log_likelihood(unigram(latin_train, latin_held_out, 1024))
 latin_bits = text_bits_per_byte(latin_nats, held_out_text)
 print(f"Latin letters {latin_bits:.2f} bits per byte, Greek letters {bits_per_byte[0]:.2f}")
 assert math.isclose(latin_bits * len(held_out_text.encode()), bits_per_byte[0] * len(greek_held_out.encode()))
@@ -314,8 +314,8 @@ assert math.isclose(latin_bits * len(held_out_text.encode()), bits_per_byte[0] *
 # %% id="heart"
 by_heart = {}
 for name, some in (("training", train), ("held-out", held_out)):
-    nats = negative_log_likelihood([train.count(document) / len(train) for document in some])
-    by_heart[name] = text_bits_per_byte(nats, "".join(some))
+    heart_nats = negative_log_likelihood([train.count(document) / len(train) for document in some])
+    by_heart[name] = text_bits_per_byte(heart_nats, "".join(some))
 by_heart
 
 # %% [markdown] id="means-text"
@@ -326,7 +326,7 @@ by_heart
 # the measure of the collection?
 
 # %% id="means"
-train_ids, ids = list(train_text.encode()), list(held_out_text.encode())
+train_ids, held_out_ids = list(train_text.encode()), list(held_out_text.encode())
 pair = [held_out[0], "🦔🦔"]
 pair_nats = [negative_log_likelihood(unigram(train_ids, list(d.encode()), 256)) for d in pair]
 each = [text_bits_per_byte(nats, document) for nats, document in zip(pair_nats, pair, strict=True)]
@@ -342,9 +342,10 @@ assert sum(each) / 2 > 2 * together
 # place, an evaluation would compare its prediction with that very token:
 
 # %% id="peek"
-peeking = [0.9 if ids[t] == ids[t] else 0.1 / 255 for t in range(len(ids))]  # held against the token it has just read
-honest = [1 / 256] + [0.9 if ids[t] == ids[t - 1] else 0.1 / 255 for t in range(1, len(ids))]
-peeking, honest = (text_bits_per_byte(negative_log_likelihood(given), held_out_text) for given in (peeking, honest))
+# Off by one, what it has just read is the very token that comes (zip of the ids with themselves); honestly, the one before it.
+peeking = [0.9 if read == came else 0.1 / 255 for read, came in zip(held_out_ids, held_out_ids, strict=True)]
+honest = [1 / 256] + [0.9 if read == came else 0.1 / 255 for read, came in pairwise(held_out_ids)]
+peeking, honest = (text_bits_per_byte(negative_log_likelihood(ps), held_out_text) for ps in (peeking, honest))
 print(f"peeking {peeking:.2f} bits per byte, honest {honest:.2f}")
 assert peeking < 1 and honest > 8
 
@@ -369,18 +370,19 @@ assert peeking < 1 and honest > 8
 
 # %% id="ladder"
 byte, world = 8 * math.log(2), StoryWorld()  # a byte of a compressed file, in nats; the dice
-xz_bytes = len(lzma.compress(bytes(train_ids + ids))) - len(lzma.compress(bytes(train_ids)))
+xz_bytes = len(lzma.compress(bytes(train_ids + held_out_ids))) - len(lzma.compress(bytes(train_ids)))
 models = [
-    ("uniform", negative_log_likelihood([1 / 256] * len(ids)), "no idea: all bytes are equally likely"),
-    ("unigram", negative_log_likelihood(unigram(train_ids, ids, 256)), "how often each byte occurs"),
-    ("zip", len(zlib.compress(bytes(ids), 9)) * byte, "points back to strings that stood there before"),
+    ("uniform", negative_log_likelihood([1 / 256] * len(held_out_ids)), "no idea: all bytes are equally likely"),
+    ("unigram", negative_log_likelihood(unigram(train_ids, held_out_ids, 256)), "how often each byte occurs"),
+    ("zip", len(zlib.compress(bytes(held_out_ids), 9)) * byte, "points back to strings that stood there before"),
     ("xz", xz_bytes * byte, "points back too, and has read the training stories"),
     ("true floor", -sum(world.log_prob(document) for document in held_out), "the story world, which knows all its dice"),
 ]
 rungs = [Row(name, text_bits_per_byte(nats, held_out_text), sentence) for name, nats, sentence in models]
 measures = [rung.bits_per_byte for rung in rungs]
 assert math.isclose(measures[0], 8) and measures == sorted(measures, reverse=True)
-assert by_heart["training"] < measures[-1] < measures[-2] / 3
+train_floor = text_bits_per_byte(-sum(world.log_prob(document) for document in train), train_text)
+assert measures[-1] < measures[-2] / 3 and by_heart["training"] < train_floor
 plot_ladder(rungs)
 
 # %% [markdown] id="summary"

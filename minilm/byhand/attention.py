@@ -39,6 +39,12 @@ def scaled_dot_product_attention_backward(dout: np.ndarray, cache: Cache) -> tup
         dv = p^T dout,   dp = dout v^T,   ds = softmax_backward(dp),   dq = ds k c,   dk = ds^T q c
 
     A masked score had p = 0, so its ds is 0: nothing flows to a key that was not seen.
+
+    >>> q, k, v = np.zeros((1, 1, 1, 1)), np.array([[[[1.0], [3.0]]]]), np.array([[[[0.0], [8.0]]]])
+    >>> out, cache = scaled_dot_product_attention(q, k, v)  # p = 1/2 and 1/2
+    >>> dq, dk, dv = scaled_dot_product_attention_backward(np.ones((1, 1, 1, 1)), cache)
+    >>> dq  # dp = 0 and 8, ds = -2 and 2: dq = -2 · 1 + 2 · 3
+    array([[[[4.]]]])
     """
     q, k, v, G, scale, visible, p, softmax_cache = cache
     dv = p.swapaxes(-1, -2) @ dout  # (B, H, S, K')

@@ -79,16 +79,18 @@ class Value:
         return value(other) / self
 
     def exp(self) -> "Value":
+        """e^x, which is its own slope."""
         out = math.exp(self.data)
         return Value(out, ((self, out),))
 
     def log(self) -> "Value":
-        """The natural logarithm. ValueError for a number that is not above 0."""
+        """The natural logarithm, with slope 1 / x. ValueError for a number that is not above 0."""
         if not self.data > 0:
             raise ValueError(f"the logarithm of {self.data} is not defined: it needs a number above 0")
         return Value(math.log(self.data), ((self, 1.0 / self.data),))
 
     def tanh(self) -> "Value":
+        """tanh' = 1 - tanh²."""
         out = math.tanh(self.data)
         return Value(out, ((self, 1.0 - out * out),))
 

@@ -100,6 +100,10 @@ def softmax_backward(dout: np.ndarray, cache: Cache) -> np.ndarray:
 
     By the quotient rule dp_i/dx_j = p_i (1 - p_j) if i = j, else -p_i p_j: every score moves every probability. The chain
     rule gives dx_j = p_j dout_j - sum_i dout_i p_i p_j. If all dout are equal dx is 0, as the p always sum to 1.
+
+    >>> p, cache = softmax(np.log(np.array([1.0, 3.0])))  # 1/4 and 3/4
+    >>> softmax_backward(np.array([4.0, 8.0]), cache)  # 1/4 (4 - 7) and 3/4 (8 - 7)
+    array([-0.75,  0.75])
     """
     p, dim = cache
     return p * (dout - (p * dout).sum(dim, keepdims=True))
@@ -137,6 +141,10 @@ def layer_norm_backward(dout: np.ndarray, cache: Cache) -> tuple[np.ndarray, np.
 
     x_j reaches n_i = (x_i - m) r in three ways: itself, through m (dm/dx_j = 1 / D) and through r (dr/dx_j = -r² n_j / D):
     dn_i/dx_j = r ([i = j] - 1 / D - n_i n_j / D). The sum over i makes the two means. weight and bias serve all tokens.
+
+    >>> out, cache = layer_norm(np.array([[0.0, 0.0, 4.0, 4.0]]), np.ones(4), eps=0.0)  # n = -1 -1 1 1, r = 1/2
+    >>> layer_norm_backward(np.array([[1.0, 0.0, 0.0, 0.0]]), cache)[0]
+    array([[ 0.25, -0.25,  0.  ,  0.  ]])
     """
     n, inverse, weight, has_bias = cache
     dn = dout * weight

@@ -29,7 +29,7 @@ def loop_mask(
 MASK = Exercise(
     "causal_mask",
     "start from torch.ones(n_queries, n_keys) and think which corner to keep, or compare a column of places with a row of places",
-    lambda seed: [(5, 5), (2, 7), (1, 4), (1, 1)],
+    lambda seed: [(1, 1), (1, 4), (2, 7), (5, 5)],
     loop_mask,
     (
         Mistake(

@@ -84,6 +84,8 @@ def judge(
         note = "but in float32 only: take dtype and device from the arguments, and it works in every precision"
         return Verdict("passed", f"{len(cases)} inputs, {note}")
     hint, mistake = diagnose(exercise, function, cases)
+    if not hint and "the answer is None" in verdict.message:
+        hint = "did you forget `return`, or print the answer instead?"
     return replace(verdict, hint=hint, mistake=mistake)
 
 
@@ -110,8 +112,7 @@ def judge_case(function: Function, case: Case, expected: Any) -> Verdict | None:
     if random_state() != drawn:
         return wrong("your function draws random numbers", "this function has nothing to draw by itself")
     if problem := difference(answer, expected):
-        forgotten = "did you forget `return`, or print the answer instead?" if answer is None else ""
-        return wrong(f"{describe(case)}: {problem}", forgotten)
+        return wrong(f"{describe(case)}: {problem}")
     if problem := difference(again, expected):
         return wrong(f"{describe(case)}, called a second time: {problem}", "keep nothing between two calls")
     return None
@@ -151,7 +152,12 @@ def gradient_problem(exercise: Exercise, function: Function, case: Case) -> str:
     step = 1e-5
     expected = ((moved(step) - moved(-step)) * weights).sum().item() / (2 * step)
     leaves = [x if d is None else x.requires_grad_() for x, d in zip(duplicate(case), directions, strict=True)]
-    answer = function(*leaves)
+    try:
+        answer = function(*leaves)
+    except Exception as error:
+        return f"with arguments that want a gradient: {told(error)}"
+    if difference(answer.detach(), exercise.oracle(*duplicate(case))):
+        return "the answer is another one as soon as the arguments want a gradient"
     if not answer.requires_grad:
         return "the values are right, but no gradient flows from the answer back to the arguments"
     (answer * weights).sum().backward()

@@ -1,11 +1,9 @@
-"""The exercises of lesson 01 that use learned tokens: the ids of one piece, and rows of ids as one rectangle."""
+"""The exercise of lesson 01 that uses learned tokens: the ids of one piece. The oracle looks for ranks; switches make mistakes."""
 
 import random
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
-
-import numpy as np
 
 from minilm.checks.compare import Exercise, Mistake
 
@@ -15,9 +13,7 @@ Function = Callable[..., Any]
 # encode_piece(piece, merges) -> ids
 
 
-def encoding(
-    preference: Function = lambda rank, place, often: (rank, place), first: int = 256, letters: Function = list
-) -> Function:
+def encoding(preference: Function = lambda rank, place, often: (rank, place), letters: Function = list) -> Function:
     """One merge at one place at a time, that of the smallest (rank, place), until none is left; switches make mistakes."""
 
     def encode(piece: bytes, merges: Sequence[Pair]) -> list[int]:
@@ -28,17 +24,17 @@ def encoding(
             if not known:
                 return ids
             place = min(known)[1]
-            ids[place : place + 2] = [first + merges.index(here[place])]
+            ids[place : place + 2] = [256 + merges.index(here[place])]
 
     return encode
 
 
-def passes(order: Function = list, once: bool = False, ends: bool = False) -> Function:
+def passes(order: Function = list, first: int = 256, once: bool = False, ends: bool = False) -> Function:
     """One pass over the ids for each merge; switches make mistakes."""
 
-    def encode(piece: bytes, merges: Sequence[Pair]) -> list[int]:
+    def encode(piece: Sequence[int], merges: Sequence[Pair]) -> list[int]:
         ids = list(piece)
-        for token, pair in order(enumerate(merges, 256)):
+        for token, pair in order(enumerate(merges, first)):
             if ends and pair not in pairwise(ids):
                 break
             i = 0
@@ -51,6 +47,13 @@ def passes(order: Function = list, once: bool = False, ends: bool = False) -> Fu
         return ids
 
     return encode
+
+
+def first_known_pair(piece: bytes, merges: Sequence[Pair]) -> list[int]:
+    ids = list(piece)
+    while known := [pair for pair in pairwise(ids) if pair in merges]:
+        ids = passes()(ids, [(-1, -1)] * merges.index(known[0]) + [known[0]])
+    return ids
 
 
 def longest_match(piece: bytes, merges: Sequence[Pair]) -> list[int]:
@@ -113,15 +116,16 @@ def recursive(piece: bytes, merges: Sequence[Pair]) -> list[int]:
 
 
 def piece_inputs(seed: int) -> list[tuple[Any, ...]]:
-    """Merges that bite each other, runs, characters of several bytes, one byte, none, no merges."""
+    """One to redo on paper, merges that bite each other, runs, characters of several bytes, one byte, none, no merges."""
     a, b, c, d = b"abcd"
     abc = [(b, c), (a, b), (a, 256), (c, d), (a, a), (260, 260), (256, d), (260, a), (d, 258)]
     signs = [(0xC3, 0xA9), (0xF0, 0x9F), (257, 0xA6), (258, 0x94), (0xC3, 0xA8), (256, 259)]
     draw = random.Random(seed)
     noise = [bytes(draw.choices(b"abcd", k=k)) for k in (9, 17, 33)]
-    pieces = [b"abcd", b"aaaaaaa", b"aaab", b"dabcab", b"xyz", b"a", b"", *noise]
+    pieces = [b"bcd", b"abcd", b"aaaaaaa", b"aaab", b"dabcab", b"xyz", b"a", b"", *noise]
     others = ["é🦔è".encode(), "été🦔🦁".encode()]
-    return [(b"abab", [(a, b)]), *((p, abc) for p in pieces), *((p, signs) for p in others), (b"abab", [])]
+    tiny = [(b"abc", [(b, c), (a, b)]), (b"abab", [(a, b)])]
+    return [*tiny, *((p, abc) for p in pieces), *((p, signs) for p in others), (b"abab", [])]
 
 
 ENCODE = Exercise(
@@ -137,6 +141,11 @@ ENCODE = Exercise(
             encoding(lambda r, i, n: i),
             "which merge was learned first matters, not which stands first",
         ),
+        Mistake(
+            "first pair",
+            first_known_pair,
+            "of all pairs in the piece that are known, the one that was learned first is merged, not the first from the left",
+        ),
         Mistake("newest first", encoding(lambda r, i, n: (-r, i)), "what was learned first is applied first"),
         Mistake("backwards", passes(lambda m: list(m)[::-1]), "go through the merges from the first to the last"),
         Mistake(
@@ -144,8 +153,14 @@ ENCODE = Exercise(
         ),
         Mistake("once each", passes(once=True), "a merge applies at every place of the piece"),
         Mistake("gives up", passes(ends=True), "a merge that does not occur is passed over: a later one may occur"),
-        Mistake("numbered from 257", encoding(first=257), "the first merge makes token 256"),
-        Mistake("numbered from 0", encoding(first=0), "ids 0 to 255 are taken by the bytes"),
+        Mistake("numbered from 257", passes(first=257), "the first merge makes token 256"),
+        Mistake("numbered from 255", passes(first=255), "255 is still a byte: which i has the first merge?"),
+        Mistake("numbered from 0", passes(first=0), "ids 0 to 255 are taken by the bytes"),
+        Mistake(
+            "thrown away",
+            lambda piece, merges: list(piece),
+            "nothing is merged: merge_pair returns a new list and leaves the old one as it was, so keep what it returns",
+        ),
         Mistake(
             "characters", encoding(letters=lambda p: [*map(ord, p.decode())]), "begin with bytes, not with characters"
         ),
@@ -154,112 +169,4 @@ ENCODE = Exercise(
     (passes(), joined_bytes, recursive),
 )
 
-
-# pad_batch(rows, pad, length, side) -> (ids, mask)
-
-
-def padding(
-    shift: Function = lambda side, n, L: n - L if side == "left" else 0,
-    width: Function = lambda longest, length: longest if length is None else length,
-    filled: bool = True,
-    mask_of: Function = lambda real, ids, pad: real,
-) -> Function:
-    """Place j of the rectangle holds token j + shift of the row, if there is one; switches make the mistakes."""
-
-    def pad_rows(rows: Any, pad: int, length: int | None = None, side: str = "right") -> tuple[np.ndarray, np.ndarray]:
-        L = width(max(len(row) for row in rows), length)
-        ids, real = np.zeros((len(rows), L), dtype=np.int64), np.zeros((len(rows), L), dtype=bool)
-        for i, row in enumerate(rows):
-            for j in range(L):
-                k = j + shift(side, len(row), L)
-                real[i, j] = 0 <= k < len(row)
-                ids[i, j] = row[k] if real[i, j] else pad * filled
-        return ids, mask_of(real, ids, pad)
-
-    return pad_rows
-
-
-def minus_nought(rows: Any, pad: int, length: int | None = None, side: str = "right") -> tuple[np.ndarray, np.ndarray]:
-    ids, mask = padding()(rows, pad, length, side)
-    for i, row in enumerate(rows):
-        if side == "left":
-            ids[i, -len(row) :] = row[-ids.shape[1] :]
-    return ids, mask
-
-
-def in_lists(rows: Any, pad: int, length: int | None = None, side: str = "right") -> tuple[np.ndarray, np.ndarray]:
-    L = max(map(len, rows)) if length is None else length
-    if side == "left":
-        ids, mask = in_lists([row[::-1] for row in rows], pad, L)
-        return ids[:, ::-1], mask[:, ::-1]
-    ids = np.array([(list(row) + [pad] * L)[:L] for row in rows], dtype=np.int64).reshape(len(rows), L)
-    return ids, np.array([[j < len(row) for j in range(L)] for row in rows], dtype=bool).reshape(len(rows), L)
-
-
-def by_mask(rows: Any, pad: int, length: int | None = None, side: str = "right") -> tuple[np.ndarray, np.ndarray]:
-    sizes = np.array([len(row) for row in rows])
-    L = int(sizes.max()) if length is None else length
-    place = np.arange(L)[None, :] if side == "right" else np.arange(L)[None, ::-1]
-    mask = place < sizes[:, None]
-    kept = [row[:L] if side == "right" else row[max(0, len(row) - L) :] for row in rows]
-    ids = np.full(mask.shape, pad)
-    ids[mask] = [i for row in kept for i in row]
-    return ids, mask
-
-
-def row_inputs(seed: int) -> list[tuple[Any, ...]]:
-    """Empty rows, a pad that is a real token too, lengths below and above the longest row, both sides."""
-    draw = random.Random(seed)
-    rows = [[draw.randrange(5, 90) for _ in range(n)] for n in (3, 7, 0, 1, 5)]
-    rows[1][3] = rows[3][0] = 7
-    sizes = (None, 4, 9, 1)
-    return [(rows, 7, length, side) for length in sizes for side in ("right", "left")] + [([[], []], 3, None, "left")]
-
-
-PAD = Exercise(
-    "pad_batch",
-    "first the size, then a rectangle full of `pad` (np.full) and one of False; then write each row to its place in both",
-    row_inputs,
-    padding(),
-    (
-        Mistake(
-            "mask inverted", padding(mask_of=lambda real, ids, pad: ~real), "the mask is True where a token is real"
-        ),
-        Mistake(
-            "by value", padding(mask_of=lambda real, ids, pad: ids != pad), "a real token may have the id `pad` too"
-        ),
-        Mistake(
-            "numbers",
-            padding(mask_of=lambda real, ids, pad: real.astype(int)),
-            "the mask holds True and False, not 1 and 0",
-        ),
-        Mistake("side ignored", padding(lambda side, n, L: 0), "look at `side`: on the left the padding comes first"),
-        Mistake(
-            "sides swapped",
-            padding(lambda side, n, L: n - L if side == "right" else 0),
-            "`side` is where the padding goes",
-        ),
-        Mistake(
-            "left keeps the first",
-            padding(lambda side, n, L: n - L if side == "left" and n < L else 0),
-            "padding left keeps the last tokens of a long row: they are what the next token follows",
-        ),
-        Mistake(
-            "right keeps the last",
-            padding(lambda side, n, L: n - L if side == "left" or n > L else 0),
-            "padding right keeps the first tokens of a long row",
-        ),
-        Mistake(
-            "length ignored", padding(width=lambda longest, length: longest), "where a length is given, it is the size"
-        ),
-        Mistake(
-            "only cut", padding(width=lambda a, b: min(a, b or a)), "the length counts also where every row is shorter"
-        ),
-        Mistake("never cut", padding(width=lambda a, b: max(a, b or a)), "a row that is longer than the length is cut"),
-        Mistake("filled with 0", padding(filled=False), "fill with `pad`, whatever number it is"),
-        Mistake("minus nought", minus_nought, "an empty row: [-0:] is the whole row, so count from the front"),
-    ),
-    (padding(), in_lists, by_mask),
-)
-
-EXERCISES = (ENCODE, PAD)
+EXERCISES = (ENCODE,)

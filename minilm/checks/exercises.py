@@ -7,22 +7,27 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from minilm.checks.attention import EXERCISES as ATTENTION
 from minilm.checks.card import show
-from minilm.checks.choosing import EXERCISES as CHOOSING
 from minilm.checks.compare import Exercise, judge
-from minilm.checks.discounting import EXERCISES as DISCOUNTING
-from minilm.checks.distributions import EXERCISES as DISTRIBUTIONS
-from minilm.checks.encoding import EXERCISES as ENCODING
-from minilm.checks.kneser_ney import EXERCISES as KNESER_NEY
-from minilm.checks.measuring import EXERCISES as MEASURING
-from minilm.checks.ngrams import EXERCISES as NGRAMS
 from minilm.checks.results import read_results, record
-from minilm.checks.tokens import EXERCISES as TOKENS
 from minilm.checks.verdict import Verdict
 
-LESSONS = (TOKENS + ENCODING, MEASURING, NGRAMS + DISTRIBUTIONS, ATTENTION, DISCOUNTING + KNESER_NEY + CHOOSING)
-EXERCISES: dict[str, Exercise] = {exercise.name: exercise for lesson in LESSONS for exercise in lesson}
+CONCEPTS = (  # the files of minilm.checks that hold exercises, in the order of the lessons
+    "tokens",
+    "merges",
+    "encoding",
+    "padding",
+    "surprise",
+    "measuring",
+    "ngrams",
+    "distributions",
+    "attention",
+    "discounting",
+    "kneser_ney",
+    "choosing",
+)
+MODULES = [importlib.import_module(f"minilm.checks.{concept}") for concept in CONCEPTS]
+EXERCISES: dict[str, Exercise] = {exercise.name: exercise for module in MODULES for exercise in module.EXERCISES}
 SOLUTIONS = {
     "count_pairs": "minilm.text.bpe_train",
     "merge_pair": "minilm.text.bpe_train",

@@ -1,114 +1,14 @@
-"""The exercises of lesson 02: surprise, perplexity, bits per byte. Oracles by other formulas, and the mistakes of learners."""
+"""The exercises of lesson 02 on perplexity and bits per byte. Oracles by other formulas, and the mistakes of learners."""
 
 import math
 import random
 import unicodedata
-from collections.abc import Callable, Sequence
-from functools import reduce
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from minilm.checks.compare import Exercise, Mistake
-
-# negative_log_likelihood(probabilities) -> nats
-
-
-def by_exponents(probabilities: Sequence[float]) -> float:
-    """One product, kept as m * 2^e with m near 1, so that it never becomes 0; one logarithm at the end."""
-    mantissa, exponent = 1.0, 0
-    for p in probabilities:
-        if p == 0:
-            return math.inf
-        mantissa, more = math.frexp(mantissa * p)
-        exponent += more
-    return -math.log(mantissa) - exponent * math.log(2)
-
-
-def guarded(rule: Callable[[Sequence[float]], float]) -> Callable[[Sequence[float]], float]:
-    """A rule for probabilities above 0; inf where one of them is 0."""
-    return lambda probabilities: math.inf if 0 in probabilities else rule(probabilities)
-
-
-def product_or_inf(probabilities: Sequence[float]) -> float:
-    product = math.prod(probabilities)
-    return -math.log(product) if product > 0 else math.inf
-
-
-def numpy_surprise(probabilities: Sequence[float]) -> Any:
-    with np.errstate(divide="ignore"):
-        return -np.log(np.array(probabilities, dtype=np.float64)).sum()
-
-
-def probability_inputs(seed: int) -> list[tuple[Any, ...]]:
-    """None, one, certain ones, thousands, two so small that their product is 0, and some with an impossible token."""
-    draw = random.Random(seed)
-    some = [draw.uniform(0.01, 0.99) for _ in range(7)]
-    many = [draw.uniform(0.01, 0.4) for _ in range(3001)]
-    cases = [[0.5, 0.25], some, [1.0, 0.3, 1.0], [0.6], many, [1e-200, 0.5, 1e-180], [0.3, 0.0, 0.9], [0.0], []]
-    return [(case,) for case in cases]
-
-
-SURPRISE = Exercise(
-    "negative_log_likelihood",
-    "start a sum at 0 and go through the probabilities: what does each add? Then ask what a probability of 0 must do",
-    probability_inputs,
-    by_exponents,
-    (
-        Mistake(
-            "product",
-            lambda ps: -math.log(math.prod(ps)),
-            "a product of many probabilities becomes 0, and 0 has no logarithm: turn each into its surprise first",
-        ),
-        Mistake(
-            "product or inf",
-            product_or_inf,
-            "no single token here is impossible: your inf comes from a product too small for the computer. Add surprises",
-        ),
-        Mistake(
-            "zero fails",
-            lambda ps: -sum(math.log(p) for p in ps),
-            "math.log(0) is an error: treat a probability of 0 by itself",
-        ),
-        Mistake(
-            "zero left out",
-            lambda ps: -sum(math.log(p) for p in ps if p > 0),
-            "a token that was held impossible and came all the same is not free: where does -log p go as p goes to 0?",
-        ),
-        Mistake(
-            "small number",
-            lambda ps: -sum(math.log(max(p, 1e-12)) for p in ps),
-            "a small number put in place of 0 hides that the model was infinitely wrong: say inf",
-        ),
-        Mistake("bits", guarded(lambda ps: -sum(math.log2(p) for p in ps)), "nats come from the natural logarithm"),
-        Mistake(
-            "mean",
-            guarded(lambda ps: -sum(math.log(p) for p in ps) / len(ps)),
-            "the total is asked for; dividing by the number of tokens comes later",
-        ),
-        Mistake(
-            "sign",
-            guarded(lambda ps: sum(math.log(p) for p in ps)),
-            "the logarithm of a number below 1 is negative, a surprise is not",
-        ),
-        Mistake(
-            "entropy",
-            guarded(lambda ps: -sum(p * math.log(p) for p in ps)),
-            "these tokens did come: each counts fully, not p times",
-        ),
-        Mistake(
-            "log of the sum",
-            lambda ps: -math.log(sum(ps)),
-            "probabilities of one token after another are multiplied, not added",
-        ),
-    ),
-    (
-        numpy_surprise,
-        lambda ps: sum(math.log(1 / p) if p else math.inf for p in ps),
-        lambda ps: reduce(lambda nats, p: nats - (math.log(p) if p > 0 else -math.inf), ps, 0.0),
-    ),
-)
-
 
 # perplexity(nats, tokens) -> number of equal choices
 
@@ -137,6 +37,12 @@ PERPLEXITY = Exercise(
     by_series,
     (
         Mistake("base 2", lambda nats, n: 2 ** (nats / n), "nats are natural logarithms: undo them with the same base"),
+        Mistake("base 10", lambda nats, n: 10 ** (nats / n), "10 undoes log10, and nats were not made with it"),
+        Mistake(
+            "logarithm again",
+            lambda nats, n: math.log(nats / n),
+            "nats are logarithms already: undo the logarithm, do not take it twice",
+        ),
         Mistake(
             "total", lambda nats, n: math.exp(nats), "among how many choices for each token, not for the whole text"
         ),
@@ -210,6 +116,7 @@ def text_inputs(seed: int) -> list[tuple[Any, ...]]:
         "Zoë ate a crème brûlée",
         "e\u0301te\u0301, nin\u0303o",
         " \tover and out \n",
+        "İSTANBUL",  # its lower case is a byte longer
         "one\r\ntwo\r\n🦔",
         "👩\u200d👩\u200d👧 and 🇩🇪🇫🇷",
         "Привет, 世界\x00!",
@@ -241,6 +148,11 @@ BITS = Exercise(
             per(lambda text: len(unicodedata.normalize("NFC", text).encode())),
             "the text as it is: joining a letter and its accent makes it shorter",
         ),
+        Mistake(
+            "lower case",
+            per(lambda text: len(text.lower().encode())),
+            "the text as it is: small letters are another text, and İ in small is longer",
+        ),
         Mistake("stripped", per(lambda text: len(text.strip().encode())), "blanks and line ends at the edges are text"),
         Mistake(
             "line ends",
@@ -249,6 +161,17 @@ BITS = Exercise(
         ),
         Mistake(
             "nats", lambda nats, text: nats / len(text.encode()), "this is nats per byte: how many nats has a bit?"
+        ),
+        Mistake("bits only", lambda nats, text: nats / math.log(2), "bits for each *byte*: one division is left"),
+        Mistake(
+            "upside down",
+            lambda nats, text: len(text.encode()) / (nats / math.log(2)),
+            "this is bytes for each bit: what is divided by what?",
+        ),
+        Mistake(
+            "rounded",
+            lambda nats, text: nats / 0.693 / len(text.encode()),
+            "nearly right: 0.693 is rounded, and on a whole text that adds up. Use math.log(2)",
         ),
         Mistake(
             "times ln 2",
@@ -269,4 +192,4 @@ BITS = Exercise(
     ),
 )
 
-EXERCISES = (SURPRISE, PERPLEXITY, BITS)
+EXERCISES = (PERPLEXITY, BITS)

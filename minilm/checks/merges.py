@@ -128,8 +128,11 @@ def learn_inputs(seed: int) -> list[tuple[Any, ...]]:
     draw = random.Random(seed)
     words = [[draw.choice(b"abcd") for _ in range(draw.randrange(1, 9))] for _ in range(8)]
     some = [draw.randrange(1, 5) for _ in words]
-    sea_tea, halves = [list(b"sea"), list(b"tea")], [[0x80, 97], [0xFF, 97], [0xC3, 97]]
-    tiny: list[tuple[Any, ...]] = [([list(b"ab")], [2], 3), (sea_tea, [3, 3], 2), (halves, [2, 2, 2], 2)]
+    halves = [[0x80, 97], [0xFF, 97], [0xC3, 97]]
+    paper = [(["ab"], [2], 3), (["ab", "ac"], [1, 1], 2), (["ab", "zc"], [3, 2], 1), (["sea", "tea"], [3, 3], 2)]
+    paper.append((["bz", "ab", "abz", "aba"], [9, 5, 2, 2], 3))
+    tiny: list[tuple[Any, ...]] = [([list(text.encode()) for text in texts], often, n) for texts, often, n in paper]
+    tiny.append((halves, [2, 2, 2], 2))
     cases = [(WORDS[:4], [9, 2, 5, 3], 3), (words, some, 9), (words, [1] * 8, 7), (words[:2], [2, 3], 99)]
     return [*tiny, *cases, (WORDS, list(range(3, 3 + len(WORDS))), 12), (words, some, 0)]
 
@@ -146,7 +149,11 @@ LEARN = Exercise(
         Mistake("smallest", learning(lambda p, s: sorted(p, key=s)[::-1]), "a tie: not the first in the alphabet"),
         Mistake("by ids", learning(lambda p, s: sorted(p)), "a tie: compare what the tokens spell, not their ids"),
         Mistake("joined", learning(first_seen(b"".join)), "a tie: compare the left bytes, then the right ones"),
-        Mistake("left only", learning(first_seen(lambda s: s[0])), "a tie whose left bytes are the same too: the right decide"),
+        Mistake(
+            "left only",
+            learning(first_seen(lambda s: s[0])),
+            "a tie whose left bytes are the same too: the right decide",
+        ),
         Mistake(
             "as characters",
             learning(first_seen(lambda s: [part.decode(errors="replace") for part in s])),
@@ -158,7 +165,9 @@ LEARN = Exercise(
             "bytes([256]) is an error: only 0 to 255 are bytes. Keep a list of what each id stands for, and append to it",
         ),
         Mistake(
-            "off by one", learning(number=lambda i: 257 + i), "the first merge makes token 256, for the bytes are 0 to 255"
+            "off by one",
+            learning(number=lambda i: 257 + i),
+            "the first merge makes token 256, for the bytes are 0 to 255",
         ),
         Mistake(
             "off by one in a list",
@@ -166,7 +175,9 @@ LEARN = Exercise(
             "your words hold an id that your list does not reach: the token's id is the length of the list before it grows",
         ),
         Mistake(
-            "always 256", learning(number=lambda i: 256, listed=True), "each merge makes a token of its own: 256, 257, 258 ..."
+            "always 256",
+            learning(number=lambda i: 256, listed=True),
+            "each merge makes a token of its own: 256, 257, 258 ...",
         ),
         Mistake("one too many", learning(more=1), "n_merges is how many: with 0, nothing is learned"),
         Mistake("counted once", counted_once, "after each merge the pairs are others: count them again"),

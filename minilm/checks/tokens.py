@@ -103,10 +103,16 @@ COUNT = Exercise(
         Mistake("round", counting(lambda w: zip([*w[-1:], *w], w, strict=False)), "w[-1] is the last id: start at 1"),
         Mistake("beyond", counting(lambda w: [(w[i], w[i + 1]) for i in range(len(w))]), "the range ends too late"),
         Mistake("overwritten", counting(pairwise, adding=False), "add to what is already counted for the pair"),
-        Mistake("no key yet", nothing_there_yet, "+= reads the old sum first, and a pair seen for the first time has none"),
+        Mistake(
+            "no key yet", nothing_there_yet, "+= reads the old sum first, and a pair seen for the first time has none"
+        ),
         Mistake("one word", one_word, "only one word is counted: how far to the right does `return` stand?"),
-        Mistake("one pair", one_pair, "only one pair is counted: `return` ends the function, in whatever loop it stands"),
-        Mistake("repeated", repeated, "word * 3 puts copies side by side, and their ends become neighbours: multiply counts"),
+        Mistake(
+            "one pair", one_pair, "only one pair is counted: `return` ends the function, in whatever loop it stands"
+        ),
+        Mistake(
+            "repeated", repeated, "word * 3 puts copies side by side, and their ends become neighbours: multiply counts"
+        ),
     ),
     (
         with_counters,
@@ -224,10 +230,20 @@ MERGE = Exercise(
         Mistake(
             "never equal", lambda ids, pair, token: [*ids], "nothing is replaced: is a list ever equal to a tuple?"
         ),
-        Mistake("beyond the end", walking(one_after_the_other), "the left half may stand at the very end: what is ids[i + 1]?"),
-        Mistake("always beyond", walking(both), "the last id has no right neighbour: ask for ids[i + 1] only where there is one"),
+        Mistake(
+            "beyond the end",
+            walking(one_after_the_other),
+            "the left half may stand at the very end: what is ids[i + 1]?",
+        ),
+        Mistake(
+            "always beyond",
+            walking(both),
+            "the last id has no right neighbour: ask for ids[i + 1] only where there is one",
+        ),
         Mistake("for", for_every_place, "a for loop visits every place: the last, and those that a merge has used up"),
-        Mistake("end twice", walking(both, stop=1, rest=True), "was the last id used up already? And is there one at all?"),
+        Mistake(
+            "end twice", walking(both, stop=1, rest=True), "was the last id used up already? And is there one at all?"
+        ),
     ),
     (scanning(), merged_on_a_stack, merged_in_a_copy),
 )

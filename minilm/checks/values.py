@@ -59,7 +59,7 @@ def number_difference(answer: Any, expected: Real, tolerance: float, nan_is_nan:
     if not isinstance(answer, Real) or isinstance(answer, bool | np.bool_):
         return f"{within(at)}the answer is {kind(answer)}, not a number"
     if isinstance(expected, Integral):
-        return "" if math.isfinite(answer) and int(answer) == expected == answer else wrong_value(at, answer, expected)
+        return "" if math.isfinite(answer) and int(float(answer)) == int(float(expected)) and answer == expected else wrong_value(at, answer, expected)
     close = np.isclose(float(answer), float(expected), rtol=tolerance, atol=tolerance, equal_nan=nan_is_nan)
     return "" if close else wrong_value(at, answer, expected)
 
@@ -123,13 +123,15 @@ def describe(arguments: tuple[Any, ...]) -> str:
 
 
 def size(value: Any) -> int:
-    """How much there is to look at: numbers in arrays, characters, parts of what holds parts."""
+    """How much there is to look at: numbers in arrays, digits, characters, parts of what holds parts."""
     if isinstance(value, Tensor | np.ndarray):
         return int(np.prod(value.shape))
     if isinstance(value, Mapping):
         return sum(size(key) + size(part) for key, part in value.items())
     if isinstance(value, list | tuple | Set):
         return 1 + sum(map(size, value))
+    if isinstance(value, int):
+        return len(str(value))
     return max(1, len(value)) if isinstance(value, str | bytes) else 1
 
 

@@ -99,7 +99,7 @@ def run(arguments: list[str]) -> int:
     from minilm.models.registry import build_model
     from minilm.runtime import minilm_home, pick_device, set_seed
     from minilm.text.corpus import load_corpus
-    from minilm.text.tokenizer import load_tokenizer
+    from minilm.text.tokenizer_formats import load_any
     from minilm.training.prepare import prepare, train_tokenizer
 
     about = {"data": str(chosen["data"]), "device": chosen.get("device", "auto"), "plain": chosen.get("plain", False)}
@@ -112,7 +112,7 @@ def run(arguments: list[str]) -> int:
     if how in ("bpe", "char", "byte"):
         tokenizer = train_tokenizer(how, corpus, chosen.get("vocab_size", 1024))
     else:
-        tokenizer = load_tokenizer(how)
+        tokenizer = load_any(how)
     settings = model_options(kind, chosen, vocab_size=tokenizer.vocab_size)
     with whole_or_nothing(out):
         prepared = prepare(corpus, tokenizer, out)
