@@ -35,6 +35,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minilm.classical.config import NgramConfig
+from minilm.classical.counting import draw
 from minilm.classical.discounts import choose_discounts
 
 UNSEEN = -1  # the row of an n-gram that was never seen; as an index it reads the last entry of every array, made for it
@@ -198,16 +199,10 @@ class NgramLM:
         return self.log_probs(np.asarray(context)[max(0, len(context) - self.context_tokens) :], last=1)[0]
 
     def generate(self, context: Sequence[int] | np.ndarray, uniforms: Iterable[float]) -> Iterator[int]:
-        """Go on from a context (N,): one token for each number u in [0, 1), until <|endoftext|>, which is left out.
-
-        The token is the first whose probability, with those of all ids below it, adds up to more than u.
-        """
+        """Go on from a context (N,): `draw` a token for each number u in [0, 1), until <|endoftext|>, which is left out."""
         text = deque(context, maxlen=self.context_tokens)
         for u in uniforms:
-            if not 0 <= u < 1:
-                raise ValueError(f"a draw of {u}: it must be at least 0 and below 1, as from numpy's Generator.random")
-            reached = np.cumsum(np.exp(self.next_log_probs(np.array(text))))
-            token = int(np.searchsorted(reached, u * reached[-1], side="right"))
+            token = draw(np.exp(self.next_log_probs(np.array(text))), u)
             if token == self.end_of_text:
                 return
             yield token
