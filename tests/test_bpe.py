@@ -281,14 +281,24 @@ def test_what_a_pattern_does_not_match_is_kept() -> None:
 # ---- encoding
 
 
-def test_fast_readable_and_naive_encoders_agree(trained: list[BPETokenizer]) -> None:
+@pytest.mark.parametrize("n", [20_000, pytest.param(1_000_000, marks=pytest.mark.nightly)])
+def test_fast_readable_and_naive_encoders_agree(trained: list[BPETokenizer], n: int) -> None:
     rng = random.Random(5)
-    for number in range(20_000):
+    for number in range(n):
         tokenizer, text = trained[number % 3], fuzz(rng)
         ids = tokenizer.encode(text)
         assert ids == tokenizer.encode_readable(text) == naive_encode(tokenizer.token_bytes[:-1], text)
         assert tokenizer.decode(ids) == text
         assert max(ids, default=0) < tokenizer.end_of_text  # no text makes a special token
+
+
+@pytest.mark.parametrize("n", [100_000, pytest.param(5_000_000, marks=pytest.mark.nightly)])
+def test_what_is_encoded_comes_back(trained: list[BPETokenizer], n: int) -> None:
+    rng = random.Random(8)
+    for number in range(n):
+        text = fuzz(rng)
+        tokenizer = trained[number % 3]
+        assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
 def test_all_ways_to_merge_a_piece_agree(trained: list[BPETokenizer]) -> None:

@@ -287,7 +287,7 @@ def test_float32_stays_float32(name: str) -> None:
     expected_out, expected = by_hand(brick, 0)
     for ours, exact in [(out, expected_out), *((gradients[path], expected[path]) for path in expected)]:
         assert ours.dtype == np.float32
-        assert_close(ours, exact, 1e-5)
+        assert_close(ours, exact, 5e-5)
 
 
 # ---- values worked out on paper, and the edges

@@ -369,13 +369,11 @@ def test_unknown_exercise():
         check("dragons", stub)
 
 
-CONCEPTS = sorted({exercise.oracle.__module__ for exercise in EXERCISES.values()})
-
-
-@pytest.mark.parametrize("concept", CONCEPTS)
-def test_checks_do_not_import_the_library(concept, subprocess_env):
+def test_checks_do_not_import_the_library(subprocess_env):
+    concepts = sorted({exercise.oracle.__module__ for exercise in EXERCISES.values()})
+    assert len(concepts) >= 5
     code = (
-        f"import sys, {concept}; rooms = ('layers', 'text', 'classical', 'metrics', 'models'); "
+        f"import sys, {', '.join(concepts)}; rooms = ('layers', 'text', 'classical', 'metrics', 'models'); "
         "print([m for m in sys.modules if m.split('.')[1:2] and m.startswith('minilm.') and m.split('.')[1] in rooms])"
     )
     done = subprocess.run([sys.executable, "-c", code], env=subprocess_env, capture_output=True, text=True, check=True)

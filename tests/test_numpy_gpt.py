@@ -73,6 +73,7 @@ def test_logits_and_gradients_are_those_of_torch(config: GPTConfig, B: int, T: i
     expected.backward()
     loss, gradients = twin.loss_and_gradients(ids, targets)
     assert abs(loss - expected.item()) <= 1e-12
+    assert list(gradients) == list(twin.weights)
     if T > 1:
         assert_same_gradients(gradients, model)
     else:  # one token sees only itself: its scores move nothing

@@ -254,10 +254,10 @@ regex.findall(GPT2_PATTERN, "She's got 12 hedgehogs,  hasn't she?\n")
 piece_counts = Counter(regex.findall(GPT2_PATTERN, "\n".join(documents[:50])))
 pieces = [list(piece.encode()) for piece in piece_counts]
 learned = learn_merges(pieces, list(piece_counts.values()), 40)
-spelled = [bytes([byte]) for byte in range(256)]
+story_spelled = [bytes([byte]) for byte in range(256)]
 for left, right in learned:
-    spelled.append(spelled[left] + spelled[right])
-print([token.decode() for token in spelled[256:]])
+    story_spelled.append(story_spelled[left] + story_spelled[right])
+print([token.decode() for token in story_spelled[256:]])
 
 # %% [markdown] id="library-text"
 # The library's `BPETokenizer` does the same, but looks only at the places where a merged pair stands, instead of counting all pairs

@@ -377,7 +377,7 @@ models = [
     ("unigram", negative_log_likelihood(mixed[0]), "how often each token occurs"),
     ("bigram", negative_log_likelihood(mixed[1]), "and what came after the last token"),
     ("your 5-gram", negative_log_likelihood(mixed[4]), "asks the last 4, 3, 2, 1 and 0 tokens, and averages"),
-    ("the world", -sum(StoryWorld().log_prob(text) for text in texts[b:]), "knows all the dice: the floor"),
+    ("true floor", -sum(StoryWorld().log_prob(text) for text in texts[b:]), "knows all the dice: the floor"),
 ]
 rungs = [Row(name, text_bits_per_byte(nats, test_text), sentence) for name, nats, sentence in models]
 assert [rung.name for rung in sorted(rungs, key=lambda rung: -rung.bits_per_byte)] == [model[0] for model in models]

@@ -11,7 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minilm.byhand import attention, basic, blocks, loss, positions
+import minilm.byhand.attention as attention
+import minilm.byhand.basic as basic
+import minilm.byhand.blocks as blocks
+import minilm.byhand.loss as loss
+import minilm.byhand.positions as positions
 from minilm.byhand.parts import Part, outside, part_of
 
 

@@ -174,6 +174,11 @@ BITS = Exercise(
             "nearly right: 0.693 is rounded, and on a whole text that adds up. Use math.log(2)",
         ),
         Mistake(
+            "0.7",
+            lambda nats, text: nats / 0.7 / len(text.encode()),
+            "nearly right: 0.7 is only about log 2. Let the computer do it, with math.log(2)",
+        ),
+        Mistake(
             "times ln 2",
             lambda nats, text: nats * math.log(2) / len(text.encode()),
             "a nat is more than a bit, so the number must grow when nats become bits",

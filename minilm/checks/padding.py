@@ -152,6 +152,11 @@ PAD = Exercise(
             "a row longer than L does not fit into its place: which of its tokens are kept?",
         ),
         Mistake(
+            "minus nought, rows not cut",
+            in_slices(lambda n, L: -n, lambda row, L, side: row),
+            "a long row does not fit into its place, and for an empty one [-0:] is the whole row of the rectangle",
+        ),
+        Mistake(
             "size of the first row",
             padding(width=lambda rows, length: len(rows[0]) if length is None else length),
             "without a length the longest row says how wide the rectangle is, and that need not be the first",

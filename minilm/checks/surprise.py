@@ -34,6 +34,13 @@ def surprises(of: Callable[[float], float]) -> Callable[[Sequence[float]], float
     return lambda probabilities: sum(of(p) for p in probabilities)
 
 
+def last_or_inf(probabilities: Sequence[float]) -> float:
+    nats = 0.0
+    for p in probabilities:
+        nats = -math.log(p) if p > 0 else math.inf
+    return nats
+
+
 def last_token(probabilities: Sequence[float]) -> float:
     nats = 0.0
     for p in probabilities:
@@ -118,6 +125,14 @@ SURPRISE = Exercise(
         *(
             Mistake(f"{name}, and zero fails", rule, f"{hint}. And math.log(0) is an error")
             for name, rule, hint in RULES
+        ),
+        Mistake(
+            "sign, also of inf",
+            lambda ps: sum(math.log(p) if p > 0 else -math.inf for p in ps),
+            "a surprise is never below 0, and an impossible token surprises without end: which sign is missing?",
+        ),
+        Mistake(
+            "last or inf", last_or_inf, "each step forgets the ones before it: the sum must grow, also past an inf"
         ),
         Mistake(
             "complement",

@@ -154,7 +154,9 @@ def overlapping(ids: Ids, pair: Pair, token: int) -> list[int]:
     return [token if here[i] else ids[i] for i in range(len(ids)) if here[i] or i == 0 or not here[i - 1]]
 
 
-def walking(found: Callable[[Ids, int, Pair], bool], stop: int = 0, rest: bool = False) -> Function:
+def walking(
+    found: Callable[[Ids, int, Pair], bool], stop: int = 0, rest: bool = False, guarded: bool = False
+) -> Function:
     """The walk as students write it: `found` may look too far, the walk may end `stop` early, the last id may follow."""
 
     def merge(ids: Ids, pair: Pair, token: int) -> list[int]:
@@ -164,7 +166,7 @@ def walking(found: Callable[[Ids, int, Pair], bool], stop: int = 0, rest: bool =
             here = found(ids, i, pair)
             merged.append(token if here else ids[i])
             i += 2 if here else 1
-        return [*merged, ids[-1]] if rest else merged
+        return [*merged, ids[-1]] if rest or (guarded and ids) else merged
 
     return merge
 
@@ -241,6 +243,7 @@ MERGE = Exercise(
             "the last id has no right neighbour: ask for ids[i + 1] only where there is one",
         ),
         Mistake("for", for_every_place, "a for loop visits every place: the last, and those that a merge has used up"),
+        Mistake("end again", walking(both, stop=1, guarded=True), "a last id that a merge used up must not come again"),
         Mistake(
             "end twice", walking(both, stop=1, rest=True), "was the last id used up already? And is there one at all?"
         ),
