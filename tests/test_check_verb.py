@@ -163,3 +163,10 @@ def test_the_report(capsys):
     for row in rows:
         assert row["mistakes"] == row["rejected"] == row["rightly_named"] >= 4
         assert row["alternatives"] == row["accepted"] >= 3
+
+
+def test_the_table_of_gradients(capsys):
+    assert main(["check", "--gradients", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert len(rows) >= 30 and len({row["function"] for row in rows}) == len(rows)
+    assert all(0 <= row["error"] <= 1e-7 for row in rows)

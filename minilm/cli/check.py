@@ -25,6 +25,9 @@ def run(arguments: list[str]) -> int:
     parser.option("--list", action="store_true", help="the exercises, and which you have passed")
     parser.option("--hint", metavar="NAME", help="where to begin with this exercise")
     parser.option("--report", action="store_true", help="which wrong solutions each check rejects")
+    parser.option(
+        "--gradients", action="store_true", rare=True, help="hand-derived gradients against central differences"
+    )
     parser.option("--no-record", action="store_true", help="do not count the results as your own (for teachers)")
     parser.option("--seed", type=int, default=0, rare=True, help="accepted everywhere; the inputs are fixed")
     parser.option("--json", action="store_true", help="JSON instead of text")
@@ -38,6 +41,11 @@ def run(arguments: list[str]) -> int:
         return show_rows([row], options.json, "{exercise}: {hint}")
     if options.report:
         return show_report(options.json)
+    if options.gradients:
+        from minilm.byhand.agreement import agreement
+
+        table = [{"function": name, "error": error} for name, error in agreement().items()]
+        return show_rows(table, options.json, "{function:40}{error:.1e}")
     if options.file is None:
         raise ValueError("name a Python file or a notebook to check, or say --list")
     path = Path(options.file)
