@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from minilm.checks.observe import first_line_problem, raised_by, random_state, runs, shortened, told
+from minilm.checks.observe import argument_names, first_line_problem, raised_by, random_state, runs, shortened, told
 from minilm.checks.values import describe, difference, duplicate, in_single, is_double, size
 from minilm.checks.verdict import Verdict
 from minilm.runtime import time_limit
@@ -64,12 +64,13 @@ def judge(
         if problem := first_line_problem(function, solution, max(map(len, cases))):
             return Verdict("wrong", problem, "keep the first line of the function as it was")
     expected = [exercise.oracle(*duplicate(case)) for case in cases]
+    names = argument_names(solution) if solution is not None else []
     try:
         with time_limit(SECONDS):
             code = getattr(solution, "__code__", None)
             if code is not None and runs(code, lambda: answer_or_error(function, cases[0])):
                 return Verdict("wrong", "your function calls the library's version of itself", "write it yourself")
-            verdict = first(judge_case(function, *pair) for pair in zip(cases, expected, strict=True))
+            verdict = first(judge_case(function, *pair, names) for pair in zip(cases, expected, strict=True))
             if verdict is None and exercise.differentiable:
                 verdict = first(judge_gradient(exercise, function, case) for case in cases)
             if verdict is None:
@@ -85,11 +86,11 @@ def judge(
         return Verdict("passed", f"{len(cases)} inputs, {note}")
     hint, mistake = diagnose(exercise, function, cases)
     if not hint and "the answer is None" in verdict.message:
-        hint = "did you forget `return`, or print the answer instead?"
+        hint = "is there a way through your function without a `return`? Or does it print the answer instead?"
     return replace(verdict, hint=hint, mistake=mistake)
 
 
-def judge_case(function: Function, case: Case, expected: Any) -> Verdict | None:
+def judge_case(function: Function, case: Case, expected: Any, names: Sequence[str]) -> Verdict | None:
     """What is wrong on one input, or None."""
     given, drawn, printed = duplicate(case), random_state(), io.StringIO()
 
@@ -106,15 +107,15 @@ def judge_case(function: Function, case: Case, expected: Any) -> Verdict | None:
     except (Exception, SystemExit) as error:  # whatever a student's code raises is an answer, not a crash of the check
         if isinstance(error, NotImplementedError) and raised_by(function, error):
             return Verdict("not started", "replace `raise NotImplementedError` by your code")
-        return wrong(f"{describe(case)}: {told(error)}")
+        return wrong(f"{describe(case, names)}: {told(error)}")
     if any(difference(now, before, tolerance=0.0, nan_is_nan=True) for now, before in zip(given, case, strict=True)):
         return wrong("your function changes its arguments", "make a new object instead of writing into one")
     if random_state() != drawn:
-        return wrong("your function draws random numbers", "this function has nothing to draw by itself")
+        return wrong("your function draws random numbers", "what is random is given as an argument, or nothing is")
     if problem := difference(answer, expected):
-        return wrong(f"{describe(case)}: {problem}")
+        return wrong(f"{describe(case, names)}: {problem}")
     if problem := difference(again, expected):
-        return wrong(f"{describe(case)}, called a second time: {problem}", "keep nothing between two calls")
+        return wrong(f"{describe(case, names)}, called a second time: {problem}", "keep nothing between two calls")
     return None
 
 

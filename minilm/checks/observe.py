@@ -15,13 +15,20 @@ Function = Callable[..., Any]
 PRINTED = 10  # lines of the student's own printing that are shown
 
 
+def argument_names(function: Function) -> list[str]:
+    """The names of a function's arguments; [] where Python cannot tell."""
+    try:
+        return list(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        return []
+
+
 def first_line_problem(function: Function, solution: Function, n_arguments: int) -> str:
     """What is wrong with a function's first line: its arguments have the library's names, in the same order."""
-    try:
-        mine, theirs = (list(inspect.signature(f).parameters)[:n_arguments] for f in (function, solution))
-    except (TypeError, ValueError):
-        return ""
-    return "" if mine == theirs else f"the arguments are ({', '.join(mine)}), they should be ({', '.join(theirs)})"
+    mine, theirs = (argument_names(f)[:n_arguments] for f in (function, solution))
+    return (
+        "" if mine in (theirs, []) else f"the arguments are ({', '.join(mine)}), they should be ({', '.join(theirs)})"
+    )
 
 
 def runs(code: CodeType, call: Callable[[], Any]) -> bool:

@@ -4,7 +4,7 @@
 """
 
 import copy
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from numbers import Integral, Real
 from typing import Any
 
@@ -108,18 +108,26 @@ def kind(value: Any) -> str:
 
 
 def brief(value: Any, longest: int = 60) -> str:
-    """A value in a few characters: numbers to six digits, arrays by their shape, long texts cut."""
+    """A value in a few characters: numbers to six digits, arrays of more than twelve by their shape, long texts cut."""
     if isinstance(value, Tensor | np.ndarray) and value.ndim:
-        return f"shape {tuple(value.shape)}"
+        if value.ndim > 1 or len(value) > 12:
+            return f"shape {tuple(value.shape)}"
+        value = to_numpy(value).tolist()
     if isinstance(value, float | np.floating):
         return f"{value:.6g}"
-    text = str(value.item() if isinstance(value, np.generic | Tensor) else repr(value))
+    if type(value) in (list, tuple):
+        text = ", ".join(brief(part, longest) for part in value)
+        text = f"[{text}]" if type(value) is list else f"({text})"
+    else:
+        text = str(value.item() if isinstance(value, np.generic | Tensor) else repr(value))
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
-def describe(arguments: tuple[Any, ...]) -> str:
-    """The arguments of a call, long ones cut."""
-    return "for " + ", ".join(brief(value, longest=160) for value in arguments)
+def describe(arguments: tuple[Any, ...], names: Sequence[str] = ()) -> str:
+    """The arguments of a call, by name where names are known; long ones are cut, single numbers are not."""
+    shown = [repr(value) if isinstance(value, float) else brief(value, longest=200) for value in arguments]
+    named = [f"{name}={text}" for name, text in zip(names, shown, strict=False)]
+    return "for " + ", ".join(named or shown)
 
 
 def size(value: Any) -> int:
