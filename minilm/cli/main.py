@@ -18,6 +18,7 @@ VERBS = {
     "data": "what a corpus holds and how it is split: minilm data shakespeare",
     "tokenizer": "train or try a tokenizer: minilm tokenizer --data stories --vocab-size 1024 --out tokenizer.json",
     "check": "check your solution of an exercise: minilm check my_file.py",
+    "describe": "what a model costs, in parameters, FLOPs and bytes: minilm describe gpt --d-model 128 --n-layers 4",
     "bench": "measure speed as ratios in one run: minilm bench training",
 }
 FIRST = 4

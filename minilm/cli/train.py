@@ -109,10 +109,8 @@ def run(arguments: list[str]) -> int:
     out = fresh_directory(chosen.get("out") or str(minilm_home() / "checkpoints" / f"{name}-{kind}"))
     corpus = load_corpus(chosen["data"], progress=say)
     how = chosen.get("tokenizer", "bpe")
-    if how in ("bpe", "char", "byte"):
-        tokenizer = train_tokenizer(how, corpus, chosen.get("vocab_size", 1024))
-    else:
-        tokenizer = load_any(how)
+    known = how in ("bpe", "char", "byte")
+    tokenizer = train_tokenizer(how, corpus, chosen.get("vocab_size", 1024)) if known else load_any(how)
     settings = model_options(kind, chosen, vocab_size=tokenizer.vocab_size)
     with whole_or_nothing(out):
         prepared = prepare(corpus, tokenizer, out)

@@ -89,3 +89,5 @@ class SpeedrunConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
         if self.d_model % (2 * self.n_heads):
             raise ValueError(f"d_model {self.d_model} must be a multiple of 2 * n_heads = {2 * self.n_heads}")
+        if self.n_shift < 0:
+            raise ValueError(f"n_shift is {self.n_shift}: it must be at least 0")
