@@ -87,5 +87,7 @@ def test_saved_and_built_again(model, ids):
 def test_bad_shapes():
     with pytest.raises(ValueError, match="multiple of 2"):
         SpeedrunConfig(d_model=30, n_heads=4)
+    with pytest.raises(ValueError, match="n_shift is -1"):
+        SpeedrunConfig(n_shift=-1)
     with pytest.raises(ValueError, match="20 tokens do not fit"):
         SpeedrunGPT(CONFIG)(torch.zeros(1, 20, dtype=torch.long))
