@@ -62,7 +62,7 @@ def about(source: Path) -> dict[str, Any]:
         "title": title[1],
         "minutes": int(minutes[1]),
         "needs": [int(number) for number in re.findall(r"\b\d\d\b", needs[1])],
-        "exercises": re.findall(r'^\w+ = check\("(\w+)", ', text, re.M),
+        "exercises": re.findall(r'^\w+ = check\(\s*"(\w+)", ', text, re.M),
         "source_sha256": source_hash(source),
     }
 

@@ -53,6 +53,11 @@ def definitions(notebook: Path) -> tuple[str, dict[str, Verdict]]:
     return "\n\n".join(kept) + "\n", broken
 
 
+def comes_from_minilm(value: Any) -> bool:
+    """Whether something was defined by the library."""
+    return str(getattr(value, "__module__", "")).startswith("minilm")
+
+
 def names_of(path: Path) -> dict[str, Any]:
     """What the student's file defines once it has run; a Verdict where a cell of a notebook cannot be read."""
     with time_limit(SECONDS):
@@ -62,7 +67,9 @@ def names_of(path: Path) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
             script = Path(folder) / f"{path.stem}.py"
             script.write_text(source, encoding="utf-8")
-            return runpy.run_path(str(script)) | broken
+            names = runpy.run_path(str(script))
+        # A lesson imports what earlier lessons wrote: that is not this student's answer to anything.
+        return {name: value for name, value in names.items() if not comes_from_minilm(value)} | broken
 
 
 def judge_names(names: dict[str, Any]) -> Iterator[tuple[str, Verdict | None]]:
@@ -78,13 +85,13 @@ def judge_names(names: dict[str, Any]) -> Iterator[tuple[str, Verdict | None]]:
         yield name, None
         if isinstance(function, Verdict):
             verdict = function
-        elif str(getattr(function, "__module__", "")).startswith("minilm"):
+        elif comes_from_minilm(function):
             verdict = Verdict("wrong", "this function comes from minilm: write your own")
         else:
             verdict = examine(name, function)
         if not verdict.passed:
             for other in functions:
-                if not other.__module__.startswith("minilm"):
+                if not comes_from_minilm(other):
                     other.__globals__[name] = solution(name)
         yield name, verdict
 
