@@ -21,10 +21,15 @@ CONCEPTS = (  # the files of minilm.checks that hold exercises, in the order of 
     "measuring",
     "ngrams",
     "distributions",
+    "backpropagation",
+    "loss_gradients",
+    "embedding_gradient",
     "attention",
     "discounting",
     "kneser_ney",
     "choosing",
+    "norm_gradients",
+    "attention_gradients",
 )
 MODULES = [importlib.import_module(f"minilm.checks.{concept}") for concept in CONCEPTS]
 EXERCISES: dict[str, Exercise] = {exercise.name: exercise for module in MODULES for exercise in module.EXERCISES}
@@ -41,6 +46,11 @@ SOLUTIONS = {
     "add_k": "minilm.classical.counting",
     "interpolate": "minilm.classical.counting",
     "draw": "minilm.classical.counting",
+    "linear_backward": "minilm.byhand.basic",
+    "silu_backward": "minilm.byhand.basic",
+    "softmax_backward": "minilm.byhand.basic",
+    "cross_entropy_backward": "minilm.byhand.loss",
+    "embedding_backward": "minilm.byhand.basic",
     "absolute_discount": "minilm.classical.discounting",
     "continuation_counts": "minilm.classical.discounting",
     "kneser_ney": "minilm.classical.discounting",
@@ -49,6 +59,10 @@ SOLUTIONS = {
     "causal_mask": "minilm.layers.masks",
     "scaled_dot_product_attention": "minilm.layers.attention",
     "split_heads": "minilm.layers.attention",
+    "layer_norm_backward": "minilm.byhand.basic",
+    "rms_norm_backward": "minilm.byhand.basic",
+    "share_heads_backward": "minilm.byhand.attention",
+    "scaled_dot_product_attention_backward": "minilm.byhand.attention",
 }
 
 

@@ -133,16 +133,14 @@ def loss_row_by_row(dout: float, cache: Cache) -> np.ndarray:
 def loss_inputs(seed: int) -> list[tuple[float, Cache]]:
     """Targets that are not counted and whose label is 0 in the cache; two that are equal; a batch without any target."""
     rng = np.random.default_rng(seed)
-    cases: list[tuple[float, Cache]] = []
+    cases = []
     for axes, V, dout in (((3,), 4, 1.0), ((5,), 7, 1.75), ((2, 3), 5, -0.6), ((4,), 3, 1.0)):
         x = rng.standard_normal((*axes, V)) * 2
-        counted = np.ones(axes, dtype=bool)
-        counted.flat[1], counted.flat[-1] = False, len(cases) % 2 == 0
-        if V == 3:
-            counted[...] = False
-        labels = np.where(counted, rng.integers(1, V, axes), 0)[..., None]
-        labels.flat[0] = labels.flat[2] = V - 1
-        counted.flat[0] = counted.flat[2]
+        counted = np.full(axes, V > 3)
+        counted.flat[1] = False
+        targets = rng.integers(1, V, axes)
+        targets.flat[[0, 2]] = V - 1
+        labels = np.where(counted, targets, 0)[..., None]
         log_probs = x - np.log(np.exp(x).sum(-1, keepdims=True))
         cases.append((dout, (log_probs, labels, counted, max(int(counted.sum()), 1))))
     return cases
