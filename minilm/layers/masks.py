@@ -57,3 +57,30 @@ def window_mask(n_queries: int, n_keys: int, window: int, device: torch.device |
 def document_mask(documents: Tensor) -> Tensor:
     """Packed documents do not see each other: document numbers (B, T) -> (B, 1, T, T), True within one document."""
     return (documents[:, :, None] == documents[:, None, :])[:, None]
+
+
+def prefix_mask(
+    prefix: Tensor, n_queries: int, n_keys: int | None = None, device: torch.device | str | None = None
+) -> Tensor:
+    """Causal, but all see the whole prefix: prefix lengths (B,) -> (B, 1, T, S), True where s < prefix or s <= t + S - T.
+
+    A question may be read in both directions, its answer only forwards (Raffel et al. 2019, "prefix LM"). It takes the
+    place of `causal_mask`; the others still combine with it by `&`.
+    """
+    causal = causal_mask(n_queries, n_keys, device)
+    return padding_mask(prefix.to(causal.device), causal.shape[-1]) | causal
+
+
+def last_visible(mask: Tensor, window: int) -> Tensor:
+    """Of the keys that each query may see, only the last `window`: (..., T, S) -> (..., T, S).
+
+    On a causal mask it is `window_mask`; it also holds where the rows of a cache have different lengths.
+
+    >>> last_visible(torch.tensor([[1, 1, 1, 0], [0, 1, 0, 1]]).bool(), 2).int()
+    tensor([[0, 1, 1, 0],
+            [0, 1, 0, 1]], dtype=torch.int32)
+    """
+    if window < 1:
+        raise ValueError(f"last_visible: a window has at least 1 key, got {window}")
+    from_here_on = mask.flip(-1).cumsum(-1).flip(-1)  # how many visible keys there are from key s to the end
+    return mask & (from_here_on <= window)

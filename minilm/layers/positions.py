@@ -2,11 +2,15 @@
 
 Learned positions are a table of vectors that is added to the token embedding (an `Embedding` indexed by position).
 Sinusoidal positions are a fixed table (Vaswani et al. 2017). Rotary positions turn queries and keys by an angle that grows
-with the position (Su et al. 2021), so that their dot product depends only on the distance.
+with the position (Su et al. 2021), so that their dot product depends only on the distance. ALiBi lowers the scores by the
+distance itself (`alibi.py`). And a causal model can do without: it still learns something of the order, as the
+mask shows token t exactly t + 1 keys (Haviv et al. 2022).
 """
 
 import torch
 from torch import Tensor
+
+from minilm.layers.basic import Embedding
 
 
 def sinusoidal_positions(n_positions: int, d_model: int) -> Tensor:
@@ -33,3 +37,47 @@ def rotate_interleaved(x: Tensor, angles: Tensor) -> Tensor:
     cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
     a, b = x[..., 0::2], x[..., 1::2]
     return torch.stack([a * cos - b * sin, b * cos + a * sin], dim=-1).flatten(-2)
+
+
+def half_split_to_interleaved(rows: Tensor, n_heads: int) -> Tensor:
+    """Reorder what makes queries or keys, weight (H * K, D) or bias (H * K,), from the half-split layout to the interleaved.
+
+    In each head, row i goes to 2i and row i + K/2 to 2i + 1. Queries and keys then have their numbers in another order, the
+    same for both, so the scores stay as they were; v and the output projection are not touched.
+
+    >>> half_split_to_interleaved(torch.tensor([0, 1, 2, 3, 4, 5]), n_heads=1)
+    tensor([0, 3, 1, 4, 2, 5])
+    """
+    return swap_pairs(rows, n_heads, 2, -1)
+
+
+def interleaved_to_half_split(rows: Tensor, n_heads: int) -> Tensor:
+    """The way back of `half_split_to_interleaved`: row 2i goes to i and row 2i + 1 to i + K/2. No number changes."""
+    return swap_pairs(rows, n_heads, -1, 2)
+
+
+def swap_pairs(rows: Tensor, n_heads: int, *shape: int) -> Tensor:
+    """Read the rows of each head as a matrix of this shape, (2, K/2) or (K/2, 2), and write them down column by column."""
+    if len(rows) % (2 * n_heads):
+        raise ValueError(
+            f"{len(rows)} rows do not make {n_heads} heads of an even size: is it the number of key heads?"
+        )
+    return rows.reshape(n_heads, *shape, *rows.shape[1:]).transpose(1, 2).reshape(rows.shape)
+
+
+def interpolated_angles(positions: Tensor, d_head: int, theta: float, factor: float) -> Tensor:
+    """`rotary_angles` of position / factor: a text `factor` times as long has no angle beyond those of training.
+
+    Beyond the positions of training, rotary scores may become huge. Between them the model has only to learn that tokens stand
+    closer together, for which it needs a short training (Chen et al. 2023, "position interpolation").
+    """
+    if not factor >= 1:
+        raise ValueError(f"interpolated_angles: the context is stretched by a factor of at least 1, got {factor}")
+    return rotary_angles(positions.double() / factor, d_head, theta)
+
+
+def silence(table: Embedding) -> None:
+    """No positions: make a learned table say nothing, for ever. Its weights become 0, and training leaves them there."""
+    with torch.no_grad():
+        table.weight.zero_()
+    table.weight.requires_grad_(False)
