@@ -61,7 +61,7 @@ def test_a_right_file_and_what_is_recorded(judged):
 def test_a_notebook_is_read_without_running_it(judged):
     code, verdicts = judged(
         notebook(
-            "%matplotlib inline\nimport torch\nfrom minilm.metrics import perplexity\nK = 3\nraise SystemError('a cell that must not run')",
+            "%matplotlib inline\nimport torch\nfrom minilm.metrics import perplexity\nraise SystemError('must not run')",
             RIGHT + "causal_mask = check('causal_mask', causal_mask)",
             "split_heads = lambda x, n_heads: x.unflatten(-1, (n_heads, -1)).transpose(1, 2)",
         ),

@@ -5,10 +5,10 @@
 # it better. But how much should a count give up, and who should get it? Here we ask the text. Its answers make the strongest n-gram model
 # of this course, the one that a neural model has to beat.
 #
-# **You will write** five short functions: a discount, another way to count, the two together (that is Kneser-Ney), and the two tools
-# with which the settings of any model are chosen, folds and a grid.
+# **You will write** five short functions: a discount, another way to count, the two together (that is Kneser-Ney), and the two tools with
+# which the settings of any model are chosen, folds and a grid.
 #
-# needs: 03. Time: 75 minutes. Run time: under a minute on a laptop.
+# needs: 03. Time: 100 minutes. Run time: under a minute on a laptop.
 
 # %% tags=["parameters"] id="parameters"
 QUICK = False
@@ -32,22 +32,23 @@ from minilm.classical.discounting import kneser_ney_counts
 from minilm.classical.tuning import cross_validated_nats, held_out_nats
 from minilm.metrics import negative_log_likelihood, perplexity, text_bits_per_byte
 from minilm.plots.curves import plot_curves
+from minilm.plots.ladder import plot_ladder
+from minilm.plots.measuring import Row
 from minilm.text.stories import StoryWorld, stories
 
-if QUICK:
-    NEW, CUTS, FOLDED = 10, 3, 100
+NEW, CUTS, FOLDED = (10, 3, 100) if QUICK else (NEW, CUTS, FOLDED)
 
 # %% [markdown] id="where-we-are"
 # ## 1. What we have, and what is wrong with it
 #
-# We count in some stories, look at new ones on the way, and keep a third part for the test at the end. What does add-k do to the counts
-# of the tokens that came after " was"?
+# We count in some stories, look at new ones on the way, and keep a third part for the test. What does add-k do to the counts of the
+# tokens that came after " was"?
 
 # %% id="data"
 train, new, test = (list(stories(n, seed=seed)) for n, seed in ((STORIES, 11), (NEW, 12), (NEW, 13)))
 tokenizer = BPETokenizer.train(train, vocab_size=1024)
 V, END = tokenizer.vocab_size, tokenizer.end_of_text
-ids, new_ids = encode_corpus(train, tokenizer).ids, encode_corpus(new, tokenizer).ids
+ids, new_ids = (encode_corpus(part, tokenizer).ids for part in (train, new))  # as lesson 03's stream: one array of ids
 after_was = count_ngrams(ids, 2, END)[tuple(tokenizer.encode(" was"))]
 print(f"{sum(after_was.values())} tokens came after ' was', {len(after_was)} different ones of {V}")
 print(f"k = 1 gives {1 - add_k(after_was, V, k=1)[list(after_was)].sum():.0%} to those that never did")
@@ -56,36 +57,34 @@ print(f"k = 1 gives {1 - add_k(after_was, V, k=1)[list(after_was)].sum():.0%} to
 # %% [markdown] id="two-complaints"
 # How much add-k takes depends on k and on the size of the vocabulary, and it hands it out to all tokens alike. Interpolation is wiser
 # about who receives: the shorter contexts decide. But with a weight of 0.8 for the longest, every count gives up a fifth: a count of 1
-# loses 0.2, a count of 1000 loses 200. Yet what was seen a thousand times is the surest thing that we know.
-#
-# How much should a count give up? That is a question of fact.
+# loses 0.2, a count of 1000, the surest thing that we know, loses 200.
 #
 # ## 2. Ask the other half
 #
 # Cut the stories into two halves at random. Take all n-grams that occur exactly once in one half: how often do they occur in the other?
-# If counts were the whole truth, once, on average. The same for those seen twice, three times, and so on. We do it with 5 tokens in a
-# row and average over several cuts.
+# If counts were the whole truth, once, on average. The same for those seen twice, three times, and so on. We do it with 5 tokens in a row
+# and average over several cuts.
 
 
 # %% id="halves"
 def times_seen(texts, order=5):
     ngrams = count_ngrams(encode_corpus(texts, tokenizer).ids, order, END)
-    return {(*context, token): r for context, after in ngrams.items() for token, r in after.items()}
+    return {(*context, token): times for context, after in ngrams.items() for token, times in after.items()}
 
 
 rng, types, again = np.random.default_rng(3), np.zeros(10), np.zeros(10)
 for _ in range(CUTS):
     one, other = (times_seen([train[i] for i in half]) for half in np.array_split(rng.permutation(STORIES), 2))
-    for ngram, r in one.items():
-        types[min(r, 9)] += 1
-        again[min(r, 9)] += other.get(ngram, 0)
+    for ngram, times in one.items():
+        types[min(times, 9)] += 1  # different n-grams seen 1, 2 ... 8 times; place 9 is for all that came more often
+        again[min(times, 9)] += other.get(ngram, 0)  # how often these came in the other half, together
 r = np.arange(1, 9)
 lost = r - again[r] / types[r]
 
 # %% [markdown] id="halves-guess"
 # `lost` is how much less often they occur in the other half. Kenneth Church and William Gale did this in 1991 with pairs of words in 44
-# million words of news; their figures stand beside ours. Before you draw them: with a weight of 0.8 the loss is a fifth of the count,
-# a straight line upwards. Will the measured lines follow it?
+# million words of news; their figures stand beside ours. Before you draw them: with a weight of 0.8 the loss is a fifth of the count, a
+# straight line upwards. Will the measured lines follow it?
 
 # %% id="plot-lost"
 curves = {"a fifth": 0.2 * r, "our stories": lost, "news (1991)": [0.55, 0.75, 0.76, 0.77, 0.79, 0.77, 0.79, 0.79]}
@@ -99,14 +98,13 @@ plot_curves(r, curves, "times seen in one half", "how much less in the other hal
 #
 # ## 3. Absolute discounting
 #
-# So let every count give up the same amount D, a part of one count. An example with five words. After "the" came "cat" 3 times and
-# "dog" once; the probabilities of the shorter context stand in `shorter`. With D = 0.5, "cat" keeps 2.5 of 4 and "dog" 0.5 of 4. What
-# they gave up is D for each *different* word: 2 * 0.5 of 4, a quarter. It is shared out as the shorter context says.
+# So let every count give up the same amount D, a part of one count. An example with five words. After "the" came "cat" 3 times and "dog"
+# once; the probabilities of the shorter context stand in `shorter`. With D = 0.5, "cat" keeps 2.5 of 4 and "dog" 0.5 of 4. What they gave
+# up is D for each *different* word: 2 * 0.5 of 4, a quarter. It is shared out as the shorter context says.
 
 # %% id="tiny-discount"
 shorter = np.array([0.1, 0.1, 0.2, 0.3, 0.3])  # cat, dog, hen, ran, sat
-kept = np.array([2.5, 0.5, 0, 0, 0]) / 4
-given_up = 2 * 0.5 / 4
+kept, given_up = np.array([2.5, 0.5, 0, 0, 0]) / 4, 2 * 0.5 / 4
 kept + given_up * shorter, (kept + given_up * shorter).sum()
 
 
@@ -134,8 +132,8 @@ absolute_discount = check("absolute_discount", absolute_discount)
 # ## 4. San Francisco
 #
 # Who should get what was given up? "The shorter context decides", we said, and the shortest one knows how often each word occurs. A tiny
-# corpus shows what is wrong with that. The word "green" does not occur in it, so after "green" the counts of single words decide.
-# What is likelier there, "cup" or "Francisco"? Answer for yourself first, then let the model answer.
+# corpus shows what is wrong with that. The word "green" does not occur in it, so after "green" the counts of single words decide. What is
+# likelier there, "cup" or "Francisco"? Answer first, then let the model.
 
 # %% id="francisco"
 sentences = "we love San Francisco | they left San Francisco | you see San Francisco | my cup | a full cup"
@@ -151,15 +149,15 @@ print(f"after green: Francisco {p[number['Francisco']]:.3f}, cup {p[number['cup'
 
 # %% [markdown] id="francisco-why"
 # A green Francisco! The word is frequent, but after one word only, and there the bigram knows it already. The shorter context is asked
-# where the longer one has no answer, that is, in *new* company. So what should count is how readily a word enters new company: not
-# how often it came, but after how many **different** words. That number is its *continuation count*: "Francisco" came after one
-# word, "cup" after two.
+# where the longer one has no answer, that is, in *new* company. So what should count is how readily a word enters new company: not how
+# often it came, but after how many **different** words. That number is its *continuation count*: "Francisco" came after one word, "cup"
+# after two.
 #
-# It is the same with longer n-grams. The continuation count of "full cup" is the number of different words that came before "full cup",
-# and the counts of trigrams tell it.
+# With longer n-grams too: the continuation count of "full cup" is the number of different words that came before "full cup", and the
+# counts of trigrams tell it.
 #
-# **Exercise 2.** From the counts of n-grams to the continuation counts of n-grams that are one token shorter. The contexts are tuples; the
-# first token is the one that is furthest back, and for bigrams the shorter context is the empty tuple.
+# **Exercise 2.** From the counts of n-grams to the continuation counts of n-grams that are one token shorter. The contexts are tuples;
+# the first token is the one that is furthest back, and for bigrams the shorter context is the empty tuple.
 
 
 # %% tags=["exercise"] id="exercise-continuation"
@@ -174,16 +172,17 @@ continuation_counts = check("continuation_counts", continuation_counts)
 # %% [markdown] id="recursion-text"
 # ## 5. Kneser-Ney
 #
-# Now put the two together. Level m holds the counts after contexts of m tokens: real counts at the top level, continuation counts below. At
-# each level there is absolute discounting, and the shorter context's answer comes from the level below. Below level 0 there is only
-# ignorance: 1 / V for each of the V tokens. With trigrams:
+# Now put the two together. Level m holds the counts after contexts of m tokens: real counts at the top level, continuation counts below.
+# At each level there is absolute discounting, and the shorter context's answer comes from the level below. Below level 0 there is only 1
+# / V for each token. With trigrams:
 #
 # p(w | a b) = max(c(a b w) - D2, 0) / total + given up * p(w | b)
 #
 # where p(w | b) is the same with D1, the continuation counts after b, and p(w); and p(w) is the same with D0 and 1 / V.
 #
 # Begin at the bottom and climb. At level m the context is the *last* m tokens. Where the text has just begun, the context may have fewer
-# tokens than the top level asks for: stop climbing when there are none left.
+# tokens than the top level asks for: stop climbing when there are none left. `context` may also have more: then only its last tokens are
+# used.
 #
 # **Exercise 3.** Write the climb, with your `absolute_discount`.
 
@@ -212,15 +211,16 @@ assert p[number["cup"]] > 2 * p[number["Francisco"]]  # after green
 # %% [markdown] id="estimate-text"
 # ## 6. How large is D?
 #
-# The two halves say it, but then half of the text is not counted. Better: leave out one occurrence at a time, and ask the rest. Let
-# n1 n-grams occur once and n2 twice.
+# The two halves say it, but then half of the text is not counted. Better: leave out one occurrence at a time, and ask the rest. Let n1
+# n-grams occur once and n2 twice.
 #
-# * Leave out the only occurrence of one of the n1: to the rest it is new, and its probability is proportional to what was given up, so to D.
-# * Leave out one of the two occurrences of one of the n2: the rest has seen it once, and gives it something proportional to 1 - D. There are
-#   2 n2 such occurrences.
+# * Leave out the only occurrence of one of the n1: to the rest it is new, and its probability is proportional to what was given up, so to
+#   D.
+# * Leave out one of the two occurrences of one of the n2: the rest has seen it once, and gives it something proportional to 1 - D. There
+#   are 2 n2 such occurrences.
 #
-# The best D makes the product of all these probabilities large, so the sum of their logarithms: n1 log D + 2 n2 log(1 - D). At its
-# top the slope is 0: n1 / D = 2 n2 / (1 - D), and so **D = n1 / (n1 + 2 n2)**. (Those seen more often change little.)
+# The best D makes the product of all these probabilities large, so the sum of their logarithms: n1 log D + 2 n2 log(1 - D). At its top
+# the slope is 0: n1 / D = 2 n2 / (1 - D), and so **D = n1 / (n1 + 2 n2)**. (Those seen more often change little.)
 
 # %% id="estimate"
 levels = kneser_ney_counts(ids, 4, END)
@@ -230,18 +230,21 @@ discounts = n1 / (n1 + 2 * n2)
 print("contexts of 0 to 3 tokens: n1", n1, "n2", n2, "D", discounts.round(2))
 
 # %% [markdown] id="library-text"
+# D grows with the length of the context, for of longer n-grams more came only once. But at the top it drops: only there are the counts
+# real. Below, what came after one single token counts 1, however often it came.
+#
 # ## 7. The library's version
 #
-# `NgramLM` does the same in sorted arrays, for all places of a text at once. Is it really the same? We score three new stories
-# with your function, token by token, and with the library.
+# `NgramLM` does the same in sorted arrays, for all places of a text at once. Is it really the same? We score three new stories with your
+# function, token by token, and with the library.
 
 # %% id="same"
 texts = [[END, *tokenizer.encode(story)] for story in new[:3]]
 places = [(tuple(text[:t]), text[t]) for text in texts for t in range(1, len(text))]
 by_hand = negative_log_likelihood(kneser_ney(levels, before, discounts, V)[w] for before, w in places)
-library = NgramLM(NgramConfig(V, 4, "interpolated-kneser-ney")).fit(ids, END)
+library = NgramLM(NgramConfig(V, 4, "interpolated-kneser-ney")).fit(ids, END)  # discounts[m, c]: D for a count c
 few_ids = encode_corpus(new[:3], tokenizer).ids
-by_library = held_out_nats(library, few_ids)
+by_library = held_out_nats(library, few_ids)  # the nats of all tokens; <|endoftext|> is not scored
 print(f"{by_hand:.6f} nats by hand, {by_library:.6f} by the library")
 assert np.isclose(by_hand, by_library, rtol=1e-9) and np.allclose(discounts, library.discounts[:, 1])
 
@@ -253,7 +256,7 @@ reveal("kneser_ney")
 #
 # Look at your first plot again: what was seen once loses less than what was seen twice, and that less than the rest. *Modified*
 # Kneser-Ney (Chen and Goodman 1998) has three discounts, for the counts 1, 2, and 3 or more, estimated from n1 to n4 by the same kind of
-# argument. Of all the methods that they compared, it was the best. Will it beat the one discount on our stories?
+# argument. It was the best that they compared. Will it beat the one discount on our stories?
 
 
 # %% id="modified"
@@ -272,16 +275,16 @@ assert one < three and lost[2:].mean() < estimated[2]
 
 # %% [markdown] id="modified-why"
 # It does not: the estimate for 3 and more is far above what was really lost. A formula made for millions of words meets a small world of
-# few sentences. So the last word has, as always, text that was not counted.
+# few sentences.
 #
 # ## 9. Folds
 #
-# Which order, which discount? Lesson 03 chose k and weights on held-out stories. But a few held-out stories are a matter of luck, and what
-# we hold out is not counted. *Cross-validation* gives every story its turn: deal the training stories into k folds; k times, count all
-# folds but one and score that one; then add up. Each story is scored once, by a model that did not count it.
+# Lesson 03 chose k and weights on held-out stories. But a few held-out stories are a matter of luck, and what we hold out is not counted.
+# *Cross-validation* gives every story its turn: deal the training stories into k folds; k times, count all folds but one and score that
+# one; then add up. Each story is scored once, by a model that did not count it.
 #
-# **Exercise 4.** Deal n indices to k folds like cards: 0 to the first fold, 1 to the second, and so on round and round. No shuffling:
-# whoever deals them again should get the same folds.
+# **Exercise 4.** Deal n indices to k folds like cards: 0 to the first fold, 1 to the second, round and round. No shuffling: the folds
+# must be the same each time.
 
 
 # %% tags=["exercise"] id="exercise-fold"
@@ -297,17 +300,17 @@ k_fold = check("k_fold", k_fold)
 documents = [tokenizer.encode(story) for story in train[:FOLDED]]
 folds = k_fold(len(documents), 5)
 four = NgramConfig(V, 4, "interpolated-kneser-ney")
-[round(perplexity(cross_validated_nats(four, documents, END, [fold]), 1), 2) for fold in folds]
+[round(perplexity(cross_validated_nats(four, documents, END, [fold]), 1), 2) for fold in folds]  # of nats per 1 token
 
 
 # %% [markdown] id="grid-text"
-# The perplexities of the folds differ by several percent: that is the luck of a single split.
+# The perplexities of the folds differ: that is the luck of a single split.
 #
 # ## 10. A grid
 #
-# Two settings are to be chosen together, for the best discount may depend on the order. With few choices for each, we simply try
-# all combinations, the last choice changing fastest. The *smallest* score wins, of equal ones the first. A score that is not a number (NaN)
-# never wins; beware, it compares as False with everything.
+# Two settings are to be chosen together, for the best discount may depend on the order. With few choices we try all combinations, the
+# last choice changing fastest. The *smallest* score wins, of equal ones the first. A score that is not a number (NaN) never wins; beware,
+# it compares as False with everything.
 #
 # **Exercise 5.** Search a grid. `choices` may have any names; `score` takes one value of each, by name.
 
@@ -322,13 +325,13 @@ def grid_search(score, choices):
 grid_search = check("grid_search", grid_search)
 
 # %% [markdown] id="grid-guess"
-# Before it runs: a discount of 0.1 hardly helps what was never seen, one of 0.9 throws away most of what was seen once. Should
-# the best discount (circled) grow with the order, or shrink?
+# Before it runs: a discount of 0.1 hardly helps what was never seen, one of 0.9 throws away most of what was seen once. Should the best
+# discount (circled) grow with the order, or shrink? (Order 2 is searched, not drawn: it lies far above.)
 
 
 # %% id="plot-grid"
 @cache  # what was tried once is remembered
-def score(order, discount):
+def score(order, discount):  # the same D at each level, for counts of 1, 2 and 3 or more
     config = NgramConfig(V, order, "interpolated-kneser-ney", discounts=((discount,) * 3,) * order)
     return cross_validated_nats(config, documents, END, folds)
 
@@ -343,14 +346,15 @@ plot_curves(amounts, curves, "discount D", "perplexity in cross-validation", mar
 
 
 # %% [markdown] id="grid-why"
-# It grows. Of long n-grams more were seen once by luck, so a count of 1 is worth less; with a bad discount a longer context can even
-# do harm. And the longest order on our list won, so the list was too short: try 7 and 8.
+# It grows, though each top level has a lower D than the level below: the longer the n-grams, the more were seen once by luck, and a count
+# of 1 is worth less; with a bad discount a longer context can even do harm. And the longest order won, so the list was too short: try 7
+# and 8.
 #
 # ## 11. All methods, order by order
 #
-# Without any smoothing the perplexity is infinite as soon as one n-gram was never seen. What will the other curves do when contexts become
-# long: rise or fall? (Interpolation: about half the weight to the longest context, half of the rest to the next one, and so on. Fitted
-# weights, as in lesson 03, do a little better: try it.)
+# Without any smoothing the perplexity is infinite as soon as one n-gram was never seen. What will the other curves do when contexts
+# become long: rise or fall? (Interpolation: about half the weight to the longest context, half of the rest to the next one, and so on.
+# Fitted weights do a little better.)
 
 
 # %% id="plot-orders"
@@ -360,49 +364,52 @@ def mixed(before, order):
     return interpolate([np.full(V, 1 / V), *shares], weights / weights.sum())
 
 
-orders = range(1, 7)
-raw = [count_ngrams(ids, n, END) for n in orders]
-add = [perplexity_of(n, "add-k", few_ids) for n in orders]
+orders, raw = range(1, 7), [count_ngrams(ids, n, END) for n in range(1, 7)]
+add, kn = ([perplexity_of(n, how, few_ids) for n in orders] for how in ("add-k", "interpolated-kneser-ney"))
 mix = [perplexity(negative_log_likelihood(mixed(c, n)[w] for c, w in places), len(places)) for n in orders]
-kn = [perplexity_of(n, "interpolated-kneser-ney", few_ids) for n in orders]
-assert perplexity_of(3, "maximum-likelihood") == np.inf and kn[5] < mix[5] < add[5] and add[5] > 2 * min(add)
+assert perplexity_of(3, "maximum-likelihood") == np.inf and kn[5] < mix[4] < mix[5] < add[5] / 2 and mix[1] > add[1]
 curves = {"add k = 0.01": add, "interpolation": mix, "Kneser-Ney": kn}
 plot_curves(orders, curves, "order", "perplexity on three new stories", log_y=True, mark_best=True)
 
 
 # %% [markdown] id="orders-why"
-# Add-k drowns the few counts of long contexts. The other two know whom to ask instead; Kneser-Ney asks the shorter context the right
-# question, and takes no more than it must.
+# Add-k drowns the few counts of long contexts. The other two ask the shorter ones. But fixed weights ignore the counts: at order 2 nearly
+# half goes to unigram and uniform, though most bigrams are well counted; from 5 to 6 the curve rises, for the longest context gets half,
+# seen or not. Kneser-Ney takes no more than it must, and asks the shorter context the right question.
 #
 # ## 12. The ladder
 #
-# Now the test stories, for the first time, in bits per byte. Our stories come from a world whose choices have known probabilities. `log_prob` is the true one
-# of a story, and no model can do better on average: that is the floor.
+# Now the test stories, for the first time, in bits per byte, and the floor. (Stories and vocabulary are not those of lesson 03, so its
+# numbers are others.) How far below the 5-gram will Kneser-Ney come?
 
 # %% id="ladder"
 order, D = best.values()
-names = ["unigram, add k", "bigram, add k", "Kneser-Ney, D from the grid", "Kneser-Ney, D of each level", "true floor"]
 configs = [NgramConfig(V, n, "add-k", k=0.01) for n in (1, 2)]
 configs += [NgramConfig(V, order, "interpolated-kneser-ney", discounts=d) for d in (((D,) * 3,) * order, ())]
 nats = [held_out_nats(NgramLM(c).fit(ids, END), encode_corpus(test, tokenizer).ids) for c in configs]
+texts = [(END, *tokenizer.encode(story)) for story in test]
+nats.insert(2, negative_log_likelihood(mixed(text[:t], 5)[text[t]] for text in texts for t in range(1, len(text))))
 nats += [-sum(StoryWorld().log_prob(story) for story in test)]
 bits = [text_bits_per_byte(value, "".join(test)) for value in nats]
-for name, value in zip(names, bits, strict=True):
-    print(f"{name:28} {value:.3f} bits per byte")
-assert bits[0] > bits[1] > 3 * bits[3] > 6 * bits[4] and abs(bits[2] - bits[3]) < 0.02
+names = ["unigram of tokens", "bigram", "5-gram", "Kneser-Ney, one D", "Kneser-Ney", "true floor"]
+notes = ["add k", "add k", "interpolated, fixed weights", "D from the grid", "D of each level", "knows all the dice"]
+assert bits[0] > bits[1] > bits[2] > bits[4] > 2 * bits[5] and abs(bits[3] - bits[4]) < 0.02
+plot_ladder(map(Row, names, bits, notes))
 
 # %% [markdown] id="summary"
-# Tried on a grid or computed from n1 and n2, the discounts are about equally good: the formula saves the search. But the floor is far away.
-# The world remembers its hero's name for a whole story, our model for a few tokens. No discount can mend that; attention can.
+# Tried on a grid or computed from n1 and n2, the discounts are about equally good: the formula saves the search. But the floor is far
+# away. The world remembers its hero's name for a whole story, our model for a few tokens. No discount can mend that; attention can.
 #
 # ## Summary
 #
 # * A count, large or small, is worth a part of one count less than it says. Take D from each, and give it to the shorter context.
 # * The shorter context is asked in new company. So it counts after how many *different* tokens something came, not how often.
-# * Settings are chosen on text that was not counted and is not the test: folds give each document its turn, a grid tries all combinations.
+# * Settings are chosen on text that was not counted and is not the test: folds give each document its turn, a grid tries all
+#   combinations.
 #
-# **On the ladder**: Kneser-Ney, far below the bigram, and the bar that a neural model has to clear.
+# **On the ladder**: Kneser-Ney, far below the bigram, and the bar for neural models.
 #
 # **Read next**: Kneser and Ney 1995, "Improved backing-off for m-gram language modeling"; Chen and Goodman 1998, "An empirical study of
 # smoothing techniques for language modeling"; Church and Gale 1991 on estimating the probabilities of English bigrams (Computer Speech
-# and Language 5). In minilm `minilm/classical/discounting.py`, the same in arrays in `minilm/classical/ngram.py`, and `minilm/classical/tuning.py`.
+# and Language 5). In minilm `minilm/classical/discounting.py`, the same in arrays in `minilm/classical/ngram.py`, and
+# `minilm/classical/tuning.py`.

@@ -1,4 +1,4 @@
-"""The exercises about choosing settings: oracles by definition, the mistakes that people make, and other right solutions."""
+"""The exercise that searches a grid: an oracle that sorts all combinations, the mistakes that people make, other solutions."""
 
 import itertools
 import math
@@ -6,115 +6,33 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from minilm.checks.compare import Exercise, Mistake
-
-Folds = list[tuple[list[int], list[int]]]
-
-# k_fold(n, k) -> [(training, validation), ...]
-
-
-def dealt(n: int, k: int, of_fold: Callable[[int, int, int, int], bool] = lambda i, fold, n, k: i % k == fold) -> Folds:
-    """Every index is asked in every fold whether it is validated there; `of_fold` makes the mistakes."""
-    folds = []
-    for fold in range(k):
-        validation = [i for i in range(n) if of_fold(i, fold, n, k)]
-        folds.append(([i for i in range(n) if i not in validation], validation))
-    return folds
-
-
-def dealing(of_fold: Callable[[int, int, int, int], bool]) -> Callable[[int, int], Folds]:
-    """A wrong idea of which index belongs to which fold."""
-    return lambda n, k: dealt(n, k, of_fold)
-
-
-def dealt_one_by_one(n: int, k: int) -> Folds:
-    folds: Folds = [([], []) for _ in range(k)]
-    for i in range(n):
-        for fold, (training, validation) in enumerate(folds):
-            (validation if i % k == fold else training).append(i)
-    return folds
-
-
-def by_slices(n: int, k: int) -> Folds:
-    indices = list(range(n))
-    return [(sorted(set(indices) - set(indices[fold::k])), indices[fold::k]) for fold in range(k)]
-
-
-def by_joining(n: int, k: int) -> Folds:
-    parts = [list(range(fold, n, k)) for fold in range(k)]
-    return [(sorted(itertools.chain(*parts[:fold], *parts[fold + 1 :])), part) for fold, part in enumerate(parts)]
-
-
-K_FOLD = Exercise(
-    "k_fold",
-    "deal 7 things to 3 folds on paper first: which indices does fold 0 get, and what do they have in common?",
-    lambda seed: [(7, 3), (12, 5), (5, 5), (9 + seed % 5, 4), (6, 2)],
-    dealt,
-    (
-        Mistake(
-            "validation inside training",
-            lambda n, k: [(list(range(n)), validation) for _, validation in dealt(n, k)],
-            "what is validated in a fold must not be counted in it",
-        ),
-        Mistake(
-            "remainder lost",
-            dealing(lambda i, fold, n, k: i % k == fold and i < n // k * k),
-            "every index is validated once, also where k does not divide n",
-        ),
-        Mistake(
-            "blocks",
-            dealing(lambda i, fold, n, k: i * k // n == fold),
-            "deal the indices like cards, one to each fold in turn, not in blocks",
-        ),
-        Mistake(
-            "blocks, remainder lost",
-            dealing(lambda i, fold, n, k: i // (n // k) == fold),
-            "blocks of n // k leave the last indices over: deal them like cards instead",
-        ),
-        Mistake(
-            "blocks, remainder to the last",
-            dealing(lambda i, fold, n, k: min(i // (n // k), k - 1) == fold),
-            "then the last fold may be almost twice as large: deal one index to each fold in turn",
-        ),
-        Mistake(
-            "folds of k",
-            lambda n, k: dealt(n, math.ceil(n / k), lambda i, fold, n, folds: i // k == fold),
-            "k is the number of folds, not their size",
-        ),
-        Mistake(
-            "turned round",
-            lambda n, k: [(validation, training) for training, validation in dealt(n, k)],
-            "the large part is for training, and it comes first",
-        ),
-        Mistake(
-            "only the past",
-            lambda n, k: [([i for i in range(n) if i % k < fold], part) for fold, (_, part) in enumerate(dealt(n, k))],
-            "train on all other folds, the later ones too",
-        ),
-        Mistake(
-            "one late",
-            dealing(lambda i, fold, n, k: i > 0 and (i - 1) % k == fold),
-            "counting begins at 0: who validates index 0?",
-        ),
-        Mistake(
-            "one fold only", lambda n, k: dealt(n, k)[:1], "each of the k folds has its turn: return a list of k pairs"
-        ),
-    ),
-    (dealt_one_by_one, by_slices, by_joining),
-)
-
 
 # grid_search(score, choices) -> (the best settings, their score)
 
 
 @dataclass(frozen=True)
 class Table:
-    """A score that is looked up, for settings named `order` and `discount`."""
+    """A score that is looked up. Without their names, it takes the settings in the order of the alphabet."""
 
-    scores: Mapping[tuple[int, float], float]
+    names: tuple[str, ...]
+    scores: Mapping[tuple[Any, ...], float]
 
-    def __call__(self, discount: float, order: int) -> float:
-        return self.scores[order, discount]
+    def __call__(self, *values: Any, **settings: Any) -> float:
+        found = dict(zip(sorted(self.names), values, strict=False)) | settings
+        if len(found) < len(self.names) or len(values) + len(settings) > len(self.names):
+            raise TypeError(f"score needs {', '.join(self.names)}, each by its name")
+        return self.scores[tuple(found[name] for name in self.names)]
+
+    def __repr__(self) -> str:
+        return f"a table of scores by {', '.join(self.names)}: {self.scores}"
+
+
+def table(values: Sequence[float], **choices: Sequence[Any]) -> tuple[Table, dict[str, Sequence[Any]]]:
+    """One score for each combination, the last choice changing fastest."""
+    return Table(tuple(choices), dict(zip(itertools.product(*choices.values()), values, strict=True))), choices
 
 
 Found = tuple[Any, Any]
@@ -168,6 +86,39 @@ def one_at_a_time(score: Table, choices: Mapping[str, Sequence[Any]]) -> Found:
     return best, score(**best)
 
 
+def each_alone(score: Table, choices: Mapping[str, Sequence[Any]]) -> Found:
+    first, best = {name: values[0] for name, values in choices.items()}, {}
+    for name, values in choices.items():
+        best[name] = searching()(lambda _name=name, **change: score(**{**first, **change}), {name: values})[0][name]  # type: ignore[arg-type]
+    return best, score(**best)
+
+
+def names_for_granted(score: Any, choices: Mapping[str, Sequence[Any]]) -> Found:
+    best, least = {}, math.inf
+    for order in choices["order"]:
+        for discount in choices["discount"]:
+            value = score(order=order, discount=discount)
+            if value < least:
+                best, least = {"order": order, "discount": discount}, value
+    return best, least
+
+
+def always_two(score: Any, choices: Mapping[str, Sequence[Any]]) -> Found:
+    one, two = choices
+    return searching()(score, {one: choices[one], two: choices[two]})
+
+
+def first_two_names(score: Any, choices: Mapping[str, Sequence[Any]]) -> Found:
+    names = list(choices)
+    return searching()(score, {names[0]: choices[names[0]], names[1]: choices[names[1]]})
+
+
+def smallest_place(score: Any, choices: Mapping[str, Sequence[Any]]) -> Found:
+    combinations = [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]
+    scores = [score(**settings) for settings in combinations]
+    return combinations[int(np.argmin(scores))], scores[int(np.argmin(scores))]
+
+
 def by_position(score: Table, choices: Mapping[str, Sequence[Any]]) -> Found:
     return searching()(lambda **settings: score(*settings.values()), choices)  # type: ignore[arg-type]
 
@@ -193,18 +144,26 @@ def recursive(score: Any, choices: Mapping[str, Sequence[Any]]) -> Found:
 
 
 def grid_inputs(seed: int) -> list[tuple[Any, ...]]:
-    """Grids of several shapes, with ties, negative scores, and NaN at the beginning, in the middle and beside the best."""
+    """First four combinations to read; then one choice, three, other names, ties, and NaN here and there.
+
+    The same names come in another order too: it decides who of equals is the first.
+    """
     nan, shift = math.nan, seed / 8
     orders, discounts = [2, 3, 5], [0.25, 0.5, 0.75]
-    cases = []
+    cases = [
+        table([4, 3, 1, 2], order=[2, 3], k=[1, 5]),
+        table([5, 2, 2, 5], k=[1, 5], order=[2, 3]),
+        table([nan, 4, 3, 3], threshold=[0.1, 0.2, 0.3, 0.4]),
+        table([7, 9, 4, 6, 3, 8, 5, 3, 2 + shift, 2 + shift, 6, 7], width=[8, 16], depth=[1, 2, 3], rate=[0.1, 0.01]),
+        table([4, 3, 2, 4], discount=[0.5, 0.75], order=[2, 3]),
+    ]
     for values in (
         (4.0, 3.0, 6.0, 7.0, 3.5, 2.0, 5.0, 8.0, 2.5),
         (nan, 5.0, 3.0, 2.0, 6.0, nan, 2.0, 3.0, 2.0),
         (9.0, -2.0, -1.0, nan, 4.0, 6.0, -2.0, 7.0, 8.0),
     ):
-        scores = dict(zip(itertools.product(orders, discounts), (value + shift for value in values), strict=True))
-        cases += [(Table(scores), {"order": orders, "discount": discounts})]
-        cases += [(Table(scores), {"discount": discounts[1:], "order": orders})]
+        score, choices = table([value + shift for value in values], order=orders, discount=discounts)
+        cases += [(score, choices), (score, {"discount": discounts[1:], "order": orders})]
     return cases
 
 
@@ -249,6 +208,36 @@ GRID_SEARCH = Exercise(
             "one at a time", one_at_a_time, "the best order may be another with another discount: try all combinations"
         ),
         Mistake(
+            "each by itself",
+            each_alone,
+            "what is best beside the first values may not be best beside the others: try all combinations",
+        ),
+        Mistake(
+            "names for granted",
+            names_for_granted,
+            "take the names from `choices`, whatever they are: another model has other settings",
+        ),
+        Mistake(
+            "always two choices",
+            always_two,
+            "take the names from `choices`: there may be one or five, so two loops are too many or too few",
+        ),
+        Mistake(
+            "the first two names",
+            first_two_names,
+            "names[0] and names[1] take two choices for granted: there may be one or five",
+        ),
+        Mistake(
+            "argmin and NaN",
+            smallest_place,
+            "for np.argmin NaN is the smallest of all: leave such scores out before you look for the least",
+        ),
+        Mistake(
+            "not by name",
+            lambda score, choices: searching()(lambda **settings: score(settings), choices),  # type: ignore[arg-type]
+            "score does not take a dictionary: ** makes named arguments of it",
+        ),
+        Mistake(
             "by position", by_position, "give the settings to score by name, with **: it may take them in another order"
         ),
         Mistake(
@@ -265,4 +254,4 @@ GRID_SEARCH = Exercise(
     (searching(), nested, recursive),
 )
 
-EXERCISES = (K_FOLD, GRID_SEARCH)
+EXERCISES = (GRID_SEARCH,)

@@ -1,7 +1,6 @@
-"""Two exercises of lesson 11: oracles that go token by token, the mistakes that people make, and other right solutions."""
+"""Kneser-Ney, of lesson 11: an oracle that climbs down, the mistakes that people make, and other right solutions."""
 
 import random
-from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,135 +14,6 @@ Ngrams = Mapping[Context, Counts]
 Levels = Sequence[Ngrams]
 Discounts = Sequence[float]
 
-# continuation_counts(ngrams) -> {shorter context: {token: how many different tokens came before}}
-
-
-def by_sets(ngrams: Ngrams) -> dict[Context, dict[int, int]]:
-    """The set of what came before each shorter n-gram, and then its size."""
-    before: dict[Context, dict[int, set[int]]] = {}
-    for (first, *rest), after in ngrams.items():
-        for token in after:
-            before.setdefault(tuple(rest), {}).setdefault(token, set()).add(first)
-    return {context: {token: len(them) for token, them in after.items()} for context, after in before.items()}
-
-
-def added(
-    ngrams: Ngrams,
-    key: Callable[[Context, int], tuple[Context, int]] = lambda context, token: (context[1:], token),
-    amount: Callable[[Counts, int], int] = lambda after, token: 1,
-) -> dict[Context, dict[int, int]]:
-    """Something for each n-gram, to something; the switches make the mistakes."""
-    found: dict[Context, dict[int, int]] = {}
-    for context, after in ngrams.items():
-        for token in after:
-            shorter, last = key(context, token)
-            place = found.setdefault(shorter, {})
-            place[last] = place.get(last, 0) + amount(after, token)
-    return found
-
-
-def adding(**switch: Any) -> Any:
-    """The loop with switches thrown."""
-    return lambda ngrams: added(ngrams, **switch)
-
-
-def always_one(ngrams: Ngrams) -> dict[Context, dict[int, int]]:
-    return {context: dict.fromkeys(after, 1) for context, after in by_sets(ngrams).items()}
-
-
-def last_context_wins(ngrams: Ngrams) -> dict[Context, dict[int, int]]:
-    return {context[1:]: dict.fromkeys(after, 1) for context, after in ngrams.items()}
-
-
-def as_shares(ngrams: Ngrams) -> dict[Context, dict[int, float]]:
-    found = by_sets(ngrams)
-    return {context: {w: c / sum(after.values()) for w, c in after.items()} for context, after in found.items()}
-
-
-def by_counter(ngrams: Ngrams) -> dict[Context, Counter[int]]:
-    found: defaultdict[Context, Counter[int]] = defaultdict(Counter)
-    for context, after in ngrams.items():
-        found[context[1:]].update(after.keys())
-    return dict(found)
-
-
-def by_enumeration(ngrams: Ngrams) -> dict[Context, dict[int, int]]:
-    shorter = {context[1:] for context in ngrams}
-    return {
-        short: {w: n for w in range(8) if (n := sum(w in after for c, after in ngrams.items() if c[1:] == short))}
-        for short in shorter
-    }
-
-
-def count(ids: Sequence[int], order: int, end: int = 0) -> dict[Context, dict[int, int]]:
-    """{context: {token: how often}}; no context reaches back beyond `end`, which stands before each text."""
-    found: dict[Context, dict[int, int]] = {}
-    for t in range(max(1, order - 1), len(ids)):
-        context = tuple(ids[t - order + 1 : t])
-        if end not in context[1:]:
-            after = found.setdefault(context, {})
-            after[ids[t]] = after.get(ids[t], 0) + 1
-    return found
-
-
-def texts(seed: int, length: int) -> list[int]:
-    """Tokens 0..6 with a liking for some, and 0 before each text and at the end. Token 7 never occurs."""
-    rng = random.Random(seed)
-    return [0, *rng.choices(range(7), weights=(2, 9, 6, 4, 3, 2, 1), k=length), 0]
-
-
-CONTINUATION = Exercise(
-    "continuation_counts",
-    "go through all contexts and the tokens after them: which n-gram is left when the first token falls away?",
-    lambda seed: [
-        ({(1,): {2: 3, 4: 1}, (3,): {2: 1}, (5,): {2: 7, 5: 2}},),
-        (count(texts(seed, 40), 2),),
-        (count(texts(seed, 60), 3),),
-        (count(texts(seed, 90), 4),),
-    ],
-    by_sets,
-    (
-        Mistake(
-            "occurrences",
-            adding(amount=lambda after, token: after[token]),
-            "it does not matter how often: a token that comes before it nine times is one token",
-        ),
-        Mistake(
-            "last token of the context dropped",
-            adding(key=lambda context, token: (context[:-1], token)),
-            "the token that is furthest away falls away, and that is the first of the context",
-        ),
-        Mistake(
-            "after instead of before",
-            adding(key=lambda context, token: (context[:-1], context[-1])),
-            "you count how many different tokens come after it: how many come before?",
-        ),
-        Mistake(
-            "not shortened", adding(key=lambda context, token: (context, token)), "new contexts are one token shorter"
-        ),
-        Mistake("down to one token", adding(key=lambda context, token: ((), token)), "only one token falls away"),
-        Mistake("always one", always_one, "a second token before it must make 2 of the 1: add, do not set"),
-        Mistake(
-            "last context wins",
-            last_context_wins,
-            "several long contexts end alike: they share one dictionary, which the next one must not replace",
-        ),
-        Mistake("shares", as_shares, "counts are asked for: dividing comes later, in the discounting"),
-        Mistake(
-            "how many follow",
-            adding(amount=lambda after, token: len(after)),
-            "each long context brings one token before it: what else followed that context does not matter",
-        ),
-        Mistake(
-            "seen twice",
-            lambda ngrams: by_sets({c: {w: n for w, n in after.items() if n > 1} for c, after in ngrams.items()}),
-            "an n-gram that was seen once counts as much as any other",
-        ),
-    ),
-    (added, by_counter, by_enumeration),
-)
-
-
 # kneser_ney(levels, context, discounts, vocab_size) -> (V,)
 
 
@@ -156,11 +26,11 @@ def recursive(
     lowest: int = -1,
     last: Callable[[Context, int], Context] = lambda context, m: context[len(context) - m :],
     discount: Callable[[Discounts, int], float] = lambda discounts, m: discounts[m],
-    steps: Callable[[list[int]], list[int]] = lambda lengths: lengths,
+    reach: Callable[[int, int], Sequence[int]] = lambda levels, context: range(min(levels, context + 1)),
 ) -> np.ndarray:
     """From the longest context down: its own part, and what it gives up times the answer of the one below."""
 
-    def answer(lengths: list[int]) -> np.ndarray:
+    def answer(lengths: Sequence[int]) -> np.ndarray:
         if not lengths or lengths[-1] <= lowest:
             return base(levels[0].get((), {}), vocab_size)
         *below, m = lengths
@@ -170,7 +40,7 @@ def recursive(
         kept = [max(after.get(w, 0) - D, 0) for w in range(vocab_size)]
         return (np.array(kept) + D * len(after) * shorter) / sum(after.values())
 
-    return answer(steps(list(range(min(len(levels), len(context) + 1)))))
+    return answer(reach(len(levels), len(context)))
 
 
 def astray(**switch: Any) -> Any:
@@ -227,14 +97,34 @@ def one_token_less(levels: Levels, context: Context, discounts: Discounts, V: in
     return p + (1 - p.sum()) * shorter
 
 
+def count(ids: Sequence[int], order: int, end: int = 0) -> dict[Context, dict[int, int]]:
+    """{context: {token: how often}}; no context reaches back beyond `end`, which stands before each text."""
+    found: dict[Context, dict[int, int]] = {}
+    for t in range(max(1, order - 1), len(ids)):
+        context = tuple(ids[t - order + 1 : t])
+        if end not in context[1:]:
+            after = found.setdefault(context, {})
+            after[ids[t]] = after.get(ids[t], 0) + 1
+    return found
+
+
+def texts(seed: int, length: int) -> list[int]:
+    """Tokens 0..6 with a liking for some, and 0 before each text and at the end. Token 7 never occurs."""
+    rng = random.Random(seed)
+    return [0, *rng.choices(range(7), weights=(2, 9, 6, 4, 3, 2, 1), k=length), 0]
+
+
 def kneser_ney_inputs(seed: int) -> list[tuple[Any, ...]]:
-    """Three levels and four: contexts that are new, too long, too short, empty, and where a text begins."""
-    cases: list[tuple[Any, ...]] = []
+    """Two levels and three, to do by hand; then three and four: contexts that are new, too long, too short, empty, a beginning.
+
+    Which counts the levels hold does not matter here: these are the real ones on each.
+    """
+    small = [{(): {0: 2, 1: 2}}, {(0,): {1: 3, 2: 1}, (1,): {0: 2}}]
+    cases: list[tuple[Any, ...]] = [(small, context, [0.5, 0.25], 3) for context in ((0,), (), (2,), (2, 0))]
+    cases += [([*small, {(2, 0): {1: 2}}], (2, 0), [0.5, 0.25, 0.75], 3)]
     for order, discounts, V in ((3, [0.45, 0.8, 0.65], 8), (4, [0.9, 0.35, 0.6, 0.75], 11)):
         ids = texts(seed + order, 70)
-        levels = [count(ids, order)]
-        for _ in range(1, order):
-            levels.insert(0, by_sets(levels[0]))
+        levels = [count(ids, n) for n in range(1, order + 1)]
         long = tuple(ids[20:26])
         cases += [(levels, context, discounts, V) for context in (long, (*long[:3], 7, 1), (7,), (2, 1), (), (0,))]
     return cases
@@ -256,6 +146,11 @@ KNESER_NEY = Exercise(
         ),
         Mistake("context[-0:]", astray(last=lambda context, m: context[-m:]), "what is context[-0:]?"),
         Mistake(
+            "context[-0:] and beyond the top",
+            astray(last=lambda context, m: context[-m:], reach=lambda levels, context: range(context + 1)),
+            "two things: (1) what is context[-0:]? (2) the context may be longer than the top level asks for",
+        ),
+        Mistake(
             "first tokens",
             astray(last=lambda context, m: context[:m]),
             "a shorter context keeps its last tokens, those next to the gap",
@@ -271,18 +166,48 @@ KNESER_NEY = Exercise(
         ),
         Mistake(
             "from above",
-            astray(steps=lambda lengths: lengths[::-1]),
+            astray(reach=lambda levels, context: range(min(levels, context + 1))[::-1]),
             "the longest context has the last word: the short ones come first",
         ),
         Mistake(
             "longest only",
-            astray(steps=lambda lengths: lengths[-1:]),
+            astray(reach=lambda levels, context: range(min(levels, context + 1))[-1:]),
             "what the longest context gives up goes to the next shorter one, and only at the very end to 1 / V",
         ),
         Mistake(
             "straight to level 0",
-            astray(steps=lambda lengths: sorted({0, lengths[-1]})),
+            astray(reach=lambda levels, context: sorted({0, min(levels - 1, context)})),
             "no level is left out: from the longest context to the empty one, token by token",
+        ),
+        Mistake(
+            "one context short",
+            astray(reach=lambda levels, context: range(min(levels, context))),
+            "a context of 2 tokens has an answer on the levels 0, 1 and 2: on how many is that?",
+        ),
+        Mistake(
+            "as many levels as tokens",
+            astray(reach=lambda levels, context: range(context)),
+            "m tokens of context reach level m, and a context may have more tokens than there are levels",
+        ),
+        Mistake(
+            "beyond the top",
+            astray(reach=lambda levels, context: range(context + 1)),
+            "the context may be longer than the top level asks for: climb as far as there are levels",
+        ),
+        Mistake(
+            "top level left out",
+            astray(reach=lambda levels, context: range(levels - 1)),
+            "the top level has its say too: it is levels[len(levels) - 1]",
+        ),
+        Mistake(
+            "always one level short",
+            astray(reach=lambda levels, context: range(min(levels - 1, context))),
+            "`range` ends before its end: which is the last level that your loop asks?",
+        ),
+        Mistake(
+            "level 0 left out",
+            astray(reach=lambda levels, context: range(1, min(levels, context + 1))),
+            "the empty context counts as well: the first level is level 0",
         ),
         Mistake(
             "1 / V when new",
@@ -293,4 +218,4 @@ KNESER_NEY = Exercise(
     (upwards, token_by_token, one_token_less),
 )
 
-EXERCISES = (CONTINUATION, KNESER_NEY)
+EXERCISES = (KNESER_NEY,)

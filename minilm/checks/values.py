@@ -117,7 +117,7 @@ def brief(value: Any, longest: int = 60) -> str:
         return f"{value:.6g}"
     if type(value) in (list, tuple):
         text = ", ".join(brief(part, longest) for part in value)
-        text = f"[{text}]" if type(value) is list else f"({text})"
+        text = f"[{text}]" if type(value) is list else f"({text},)" if len(value) == 1 else f"({text})"
     else:
         text = str(value.item() if isinstance(value, np.generic | Tensor) else repr(value))
     return text if len(text) <= longest else text[: longest - 1] + "…"

@@ -31,7 +31,7 @@ def absolute_discount(counts: Mapping[int, int], discount: float, shorter: np.nd
     if not 0 <= discount <= 1:
         raise ValueError(f"a discount of {discount}: it must be from 0 to 1, for a count of 1 has no more to give")
     if not counts:
-        return shorter
+        return shorter.copy()
     if min(counts) < 0 or max(counts) >= len(shorter):
         raise ValueError(f"tokens {min(counts)} to {max(counts)} go beyond 0..{len(shorter) - 1}: check vocab_size")
     total = sum(counts.values())
