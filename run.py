@@ -29,7 +29,7 @@ ME = "python3 run.py" if POSIX else "py run.py"
 HELP = f"""usage: {ME} [--here] [VERB ...]
 
   {ME}                 the whole walk: text, an n-gram, a GPT, the ladder, samples of both
-  {ME} lesson 5        open a lesson
+  {ME} lesson 1        open a lesson
   {ME} VERB ...        any verb of minilm; {ME} train --help explains one
   {ME} test ...        the tests, with pytest's options
   {ME} lint            ruff and mypy

@@ -15,7 +15,7 @@ from minilm.runtime import minilm_home, whole_file
 def run(arguments: list[str]) -> int:
     """List the lessons, or copy one to my/ and open it."""
     parser = Parser(
-        "lesson", "List the lessons, or open one: it is copied to my/, and never overwritten.", "minilm lesson 5"
+        "lesson", "List the lessons, or open one: it is copied to my/, and never overwritten.", "minilm lesson 1"
     )
     parser.option("number", nargs="?", type=int, help="the lesson to open (default: list them)")
     parser.option("--no-open", action="store_true", help="copy it and print where, without opening it")

@@ -184,7 +184,7 @@ class Walk:
         for command in (
             f"generate {folder} --prompt 'O Romeo' --temperature 0.5",
             "train --data stories --minutes 2 --model gpt",
-            "lesson 5",
+            "lesson 1",
         ):
             self.say(f"  python3 run.py {command}")
         if self.options.json:
