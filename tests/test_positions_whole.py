@@ -246,6 +246,26 @@ def test_row_42_tables_of_tokens_and_of_positions_are_not_each_others() -> None:
     assert_close(read[0], torch.stack([torch.stack(row) for row in expected]))
 
 
+def test_a_gpt_takes_its_angles_as_a_part() -> None:
+    config = llama_config(**SMALL)
+    plain = model_of(config)
+    ids = torch.tensor([[22, 0, 9, 10, 3, 22, 8, 1, 21], [4, 4, 4, 4, 2, 4, 7, 4, 4]])
+
+    def stretched(positions: Tensor, d_head: int, theta: float) -> Tensor:
+        return torch.stack([positions.double() / 3 * theta ** (-2 * i / d_head) for i in range(d_head // 2)], dim=-1)
+
+    def with_angles(angles) -> GPT:
+        return GPT.from_arrays(config, plain.arrays(), angles=angles).double()
+
+    by_three = with_angles(functools.partial(interpolated_angles, factor=3.0))
+    assert_close(by_three(ids), with_angles(stretched)(ids))
+    assert torch.equal(with_angles(functools.partial(interpolated_angles, factor=1.0))(ids), plain(ids))
+    assert (by_three(ids) - plain(ids)).abs().max() > 1e-3
+    cache = by_three.new_cache(2)
+    steps = torch.cat([by_three(ids[:, :4], cache), *(by_three(ids[:, t : t + 1], cache) for t in range(4, 9))], dim=1)
+    assert_close(steps, by_three(ids))
+
+
 # ---- no positions
 
 

@@ -7,6 +7,8 @@ distance itself (`alibi.py`). And a causal model can do without: it still learns
 mask shows token t exactly t + 1 keys (Haviv et al. 2022).
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -17,6 +19,9 @@ def sinusoidal_positions(n_positions: int, d_model: int) -> Tensor:
     """The fixed table (n_positions, D): even columns sin(t w_i), odd columns cos(t w_i), w_i = 10000^(-2i/D)."""
     angles = rotary_angles(torch.arange(n_positions), d_model, theta=10000.0)  # (T, D/2)
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2).float()
+
+
+AnglesFunction = Callable[[Tensor, int, float], Tensor]
 
 
 def rotary_angles(positions: Tensor, d_head: int, theta: float) -> Tensor:

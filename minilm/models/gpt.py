@@ -17,18 +17,26 @@ from minilm.layers.basic import Dropout, Embedding, LayerNorm, Linear, RMSNorm, 
 from minilm.layers.blocks import MLP, SwiGLU, TransformerBlock
 from minilm.layers.kv_cache import KVCache
 from minilm.layers.masks import positions_and_mask
-from minilm.layers.positions import rotary_angles, rotate_half_split
+from minilm.layers.positions import AnglesFunction, rotary_angles, rotate_half_split
 from minilm.models.config import GPTConfig
 
 
 class GPT(nn.Module):
-    """A decoder-only transformer (Radford et al. 2019): ids (B, T) -> logits (B, T, V)."""
+    """A decoder-only transformer (Radford et al. 2019): ids (B, T) -> logits (B, T, V).
+
+    `attention` and, with rotary positions, `angles` are parts: another function of the same signature takes their place.
+    """
 
     kind = "gpt"
 
-    def __init__(self, config: GPTConfig, attention: AttentionFunction = scaled_dot_product_attention) -> None:
+    def __init__(
+        self,
+        config: GPTConfig,
+        attention: AttentionFunction = scaled_dot_product_attention,
+        angles: AnglesFunction = rotary_angles,
+    ) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.angles = config, angles
         self.embedding = Embedding(config.vocab_size, config.d_model)
         self.positions = None if config.rope_theta else Embedding(config.context_length, config.d_model, std=0.01)
         self.dropout = Dropout(config.dropout)
@@ -51,7 +59,7 @@ class GPT(nn.Module):
         if self.positions is not None:
             x = x + self.positions(positions)
         elif self.config.rope_theta is not None:
-            angles = rotary_angles(positions, self.config.d_head, self.config.rope_theta)  # (B, T, K / 2)
+            angles = self.angles(positions, self.config.d_head, self.config.rope_theta)  # (B, T, K / 2)
             rotate = functools.partial(rotate_half_split, angles=angles[:, None])
         x = self.dropout(x)
         for layer, block in enumerate(self.blocks):
@@ -83,9 +91,10 @@ class GPT(nn.Module):
         config: GPTConfig,
         arrays: Mapping[str, Tensor | np.ndarray],
         attention: AttentionFunction = scaled_dot_product_attention,
+        angles: AnglesFunction = rotary_angles,
     ) -> "GPT":
         """A model with the given weights; ValueError if a name or a shape does not fit."""
-        model = cls(config, attention)
+        model = cls(config, attention, angles)
         load_arrays(model, arrays)
         return model
 
