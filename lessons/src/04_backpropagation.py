@@ -8,6 +8,8 @@
 #
 # **You will write** five short functions, one for each kind of step in a small language model, and train it with them.
 #
+# From school you need the slopes of exp, log and 1/z, and the product rule.
+#
 # needs: 02. Time: 90 minutes. Run time: under a minute on a laptop.
 
 # %% tags=["parameters"] id="parameters"

@@ -5,10 +5,13 @@
 # means. An n-gram looks at a fixed few of them. Self-attention lets every token decide, from what the tokens are, to whom it
 # listens and how much.
 #
-# **You will write** three short functions: a mask, the attention itself, and the cut into heads. Then your own functions run
+# **You will write** three short functions: a mask, the attention itself, and the cut into heads. Then your own attention runs
 # inside a small GPT that you train here.
 #
-# needs: nothing but matrices and the softmax. Time: 75 minutes. Run time: under a minute on a laptop.
+# Here we leave numpy for torch: its tensors are arrays that can keep the book of lesson 04 by themselves. A tensor made with
+# `requires_grad=True` remembers what is computed with it, `backward()` goes back through all of it, and the slopes lie in `.grad`.
+#
+# needs: 01, 02, 04. Time: 75 minutes. Run time: about a minute on a laptop.
 
 # %% tags=["parameters"] id="parameters"
 QUICK = False
@@ -31,7 +34,7 @@ from minilm.plots.attention import plot_attention
 
 if QUICK:
     STEPS = 20
-torch.manual_seed(5)
+_ = torch.manual_seed(5)
 
 # %% [markdown] id="tiny-text"
 # ## 1. Six tokens, three numbers each
@@ -87,8 +90,9 @@ def attention_in_loops(q, k, v):
 attention_in_loops(q, k, v)[2]
 
 # %% [markdown] id="loop-read"
-# The row of "ran" was (0, 2, 0): an action. Now its first number is almost 2: it knows that an animal ran. That is all that
-# attention does: it moves what one token knows to where another token needs it.
+# The row of "ran" was (0, 2, 0): an action. What came out is almost (2, 0, 0): it has fetched "animal". A model adds this to the old
+# row (lesson 06), and then knows that an animal ran. That is all that attention does: it moves what one token knows to where another
+# token needs it.
 #
 # ## 3. As matrices
 #
@@ -114,7 +118,7 @@ assert torch.allclose(weights[0], torch.full((6,), 1 / 6))
 # %% [markdown] id="scale-text"
 # ## 4. Why divide by the root of K?
 #
-# A dot product adds K terms. If the numbers are random with variance 1, each term has variance 1, and the sum has variance K: the
+# A dot product adds K terms. If the numbers are drawn independently, with mean 0 and variance 1, each term has variance 1, and the sum K: the
 # more numbers a key has, the larger the scores, and the softmax puts all its weight on one token. Then almost no gradient flows to
 # the others. Dividing by the square root of K brings the variance back to 1. We measure it: the *entropy* of the weights says among
 # how many tokens a query hesitates (exp of it is that number; 64 keys, so at most 64).
@@ -146,12 +150,13 @@ assert hesitates_among(raw) < 2 < 20 < hesitates_among(raw / math.sqrt(K))
 # Often there are more keys than queries: while a text is being written, the keys of the past are kept, and only the new tokens
 # ask. The last query is always the last key. With 2 queries and 5 keys, the first query is the fourth token and sees four keys.
 #
-# **Exercise 1.** Write the mask.
+# **Exercise 1.** Write the mask. `torch.ones(2, 5).tril(k)` keeps what lies on or below the k-th diagonal, and `torch.arange(5)` counts;
+# comparisons give booleans, and `.bool()` makes them of numbers.
 
 
 # %% tags=["exercise"] id="exercise-mask"
 def causal_mask(n_queries, n_keys):
-    """(T, S) booleans: query t sees key s when s <= t + S - T."""
+    """(T, S) booleans, with S >= T: query t sees key s when s <= t + S - T."""
     raise NotImplementedError
 
 
@@ -174,12 +179,17 @@ causal_mask(2, 5).int()
 # scores: exp(800) is more than a float can hold. Take the largest score of its row away from every score first; the shares stay the
 # same, for exp(a - m) = exp(a) / exp(m), and exp(m) falls out of the fraction. `torch.softmax(scores, dim=-1)` does just that.
 #
-# **Exercise 2.** Write scaled dot-product attention.
+# **Exercise 2.** Write scaled dot-product attention. `k.mT` swaps the last two axes of k, `scores.masked_fill(~mask, x)` is a new tensor with x
+# wherever the mask says False. No loops over tokens: this will train a GPT. And a NaN that is replaced at the end stays in the gradient, so
+# give the *weights* of a query that sees nothing their zeros before they meet the values.
 
 
 # %% tags=["exercise"] id="exercise-attention"
 def scaled_dot_product_attention(q, k, v, mask=None):
-    """softmax(q k^T / sqrt(K)) v -> (B, H, T, K'). mask: True = may attend; a query that sees nothing gets zeros."""
+    """softmax(q k^T / sqrt(K)) v -> (B, H, T, K'). mask: None, or True = may attend; its shape is (T, S) or broadcasts to (B, H, T, S).
+
+    A query that sees nothing gets zeros.
+    """
     raise NotImplementedError
 
 
@@ -283,7 +293,9 @@ logits = watcher(torch.tensor([some]))
 plot_attention(seen[-1][0, :2].detach(), [tokenizer.decode([i]) for i in some])
 
 # %% [markdown] id="next-text"
-# And what does it expect next? The five likeliest tokens:
+# Not at all: one head looks at other tokens than the next one. Nobody told them to; they began with other random numbers.
+#
+# And what does it expect next? The five likeliest tokens (a blank alone, or one with a letter, begins a name that is built of several tokens):
 
 # %% id="next"
 probabilities = torch.softmax(logits[0, -1], dim=-1)

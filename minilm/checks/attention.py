@@ -149,7 +149,7 @@ def attention_inputs(seed: int) -> list[tuple[Any, ...]]:
     cases: list[tuple[Any, ...]] = []
     for B, H, T, S, K, width in ((2, 3, 5, 7, 4, 6), (3, 2, 4, 6, 5, 3)):
         q, k, v = (
-            torch.randn(B, H, length, size, generator=generator, dtype=torch.float64) * 2.5
+            torch.randn(B, H, length, size, generator=generator, dtype=torch.float64)
             for length, size in ((T, K), (S, K), (S, width))
         )
         mask = torch.rand(B, 1, T, S, generator=generator) < 0.6
@@ -157,8 +157,8 @@ def attention_inputs(seed: int) -> list[tuple[Any, ...]]:
         empty = mask.clone()
         empty[0, 0, 1] = False
         cases += [(q, k, v), (q, k, v, None), (q, k, v, mask), (q, k, v, empty)]
-    scores = 144 * (q @ k.mT)
-    return [*cases, (12 * q, 12 * k, v, (scores <= scores.median(-1, keepdim=True).values))]
+    scores = 900 * (q @ k.mT)
+    return [*cases, (30 * q, 30 * k, v, (scores <= scores.median(-1, keepdim=True).values))]
 
 
 ATTENTION = Exercise(

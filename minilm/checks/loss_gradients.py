@@ -244,7 +244,7 @@ CROSS_ENTROPY = Exercise(
         Mistake(
             "target left out",
             loss_formula(lambda p, y, labels: p),
-            "your answer would lower all scores alike: where does the target come in?",
+            "your answer would lower every score, the target's too: where does the target come in?",
         ),
         Mistake(
             "gradient of p",

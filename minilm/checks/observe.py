@@ -78,7 +78,8 @@ def told(error: BaseException) -> str:
     """An error in one line: where, of which kind, what it says."""
     if isinstance(error, SyntaxError):
         return f"line {error.lineno} of your code ({(error.text or '').strip()}): SyntaxError: {error.msg}"
-    return f"{place_of(error)}{type(error).__name__}: {error}".splitlines()[0]
+    line = f"{place_of(error)}{type(error).__name__}: {error}".splitlines()[0]
+    return line if len(line) <= 240 else line[:239] + "…"
 
 
 def shortened(printed: str) -> str:

@@ -95,7 +95,9 @@ def within(at: str) -> str:
 
 
 def wrong_value(at: str, answer: Any, expected: Any) -> str:
-    """The line for a value that is not the right one."""
+    """The line for a value that is not the right one, with all digits where six are alike."""
+    if brief(answer) == brief(expected) and isinstance(answer, Real):
+        return f"{within(at)}the answer is {float(answer)!r}, it should be {float(expected)!r}"
     return f"{within(at)}the answer is {brief(answer)}, it should be {brief(expected)}"
 
 
@@ -110,7 +112,7 @@ def kind(value: Any) -> str:
 def brief(value: Any, longest: int = 60) -> str:
     """A value in a few characters: numbers to six digits, arrays of more than twelve by their shape, long texts cut."""
     if isinstance(value, Tensor | np.ndarray) and value.ndim:
-        if value.ndim > 1 or len(value) > 12:
+        if np.prod(value.shape) > 12:
             return f"shape {tuple(value.shape)}"
         value = to_numpy(value).tolist()
     if isinstance(value, float | np.floating):
