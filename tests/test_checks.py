@@ -235,6 +235,34 @@ def test_gradients_must_flow_and_be_right():
     assert "the gradient is not" in judge(SOFTMAX, wrong_backward).message
 
 
+def test_gradients_are_asked_for_in_float32_too():
+    """Right values in float32 only, made of Python numbers: no gradient comes through them."""
+    verdict = judge(SOFTMAX, lambda x: torch.tensor(softmax(x).tolist()))
+    assert verdict.status == "wrong" and "no gradient flows" in verdict.message
+    assert judge(SOFTMAX, lambda x: softmax(x.float())).passed
+
+
+def test_what_breaks_on_the_way_back_is_told():
+    def overwritten(x):
+        y = torch.exp(x)
+        y /= y.sum(-1, keepdim=True)
+        return y
+
+    verdict = judge(SOFTMAX, overwritten)
+    assert verdict.status == "wrong" and "when gradients are asked for: " in verdict.message and "write" in verdict.hint
+    verdict = judge(SOFTMAX, lambda x: torch.where(x > 9, torch.sqrt(x - 99), softmax(x)))
+    assert "the slope is nan" in verdict.message and "NaN" in verdict.hint
+
+
+def test_an_endless_loop_in_float32_is_stopped_too():
+    def endless(x):
+        while x.dtype == torch.float32:
+            pass
+        return softmax(x).float()
+
+    assert "longer than" in judge(SOFTMAX, endless).message
+
+
 def test_what_students_print_is_kept_and_cut():
     def chatty(x, n_heads):
         print("shape", x.shape, "y" * 500)

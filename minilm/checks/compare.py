@@ -75,19 +75,17 @@ def judge(
                 verdict = first(judge_gradient(exercise, function, case, names) for case in cases)
             if verdict is None:
                 return Verdict("passed", f"{len(cases)} inputs")
+            if verdict.status == "not started" or verdict.hint:
+                return verdict
+            double = any(is_double(value) for case in cases for value in case)
+            if double and takes_float32_for_granted(exercise, function, cases):
+                slopes = (judge_gradient(exercise, function, case, names, single=True) for case in cases)
+                note = "but in float32 only: take dtype and device from the arguments, and it works in every precision"
+                passed = Verdict("passed", f"{len(cases)} inputs, {note}")
+                return (first(slopes) if exercise.differentiable else None) or passed
     except TimeoutError:
         hint = "is there a loop without an end, or one too many?"
         return Verdict("wrong", f"it takes longer than {SECONDS:g} s", hint)
-    if verdict.status == "not started" or verdict.hint:
-        return verdict
-    double = any(is_double(value) for case in cases for value in case)
-    if double and takes_float32_for_granted(exercise, function, cases):
-        if exercise.differentiable:
-            slopes = (judge_gradient(exercise, function, case, names, single=True) for case in cases)
-            if (verdict := first(slopes)) is not None:
-                return verdict
-        note = "but in float32 only: take dtype and device from the arguments, and it works in every precision"
-        return Verdict("passed", f"{len(cases)} inputs, {note}")
     hint, mistake = diagnose(exercise, function, cases)
     if not hint and "the answer is None" in verdict.message:
         hint = "is there a way through your function without a `return`? Or does it print the answer instead?"

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from minilm.checks.results import read_results
@@ -81,10 +82,10 @@ def format_course(rows: list[dict[str, Any]]) -> str:
         passed, all_of_them = len(row["passed"]), len(row["exercises"])
         sign = "✓" if passed == all_of_them else "…" if passed else " "
         needs = "needs " + ", ".join(f"{number:02d}" for number in row["needs"]) if row["needs"] else ""
+        title = shorten(row["title"], 52, placeholder="…")
         exercises = f"{passed} of {all_of_them} exercises"
-        lines.append(
-            f"{sign} {row['number']:02d}  {row['title']:52.52}  {row['minutes']:3} min  {exercises:17}  {needs}".rstrip()
-        )
+        figures = f"{row['minutes']:3} min  {exercises:17}  {needs}"
+        lines.append(f"{sign} {row['number']:02d}  {title:52}  {figures}".rstrip())
     done = sum(len(row["passed"]) for row in rows)
     todo = [row for row in rows if len(row["passed"]) < len(row["exercises"])]
     left = sum(row["minutes"] for row in todo)
