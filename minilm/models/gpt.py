@@ -6,7 +6,8 @@ The model owns no loss, no optimizer and no sampling: each of these is a file of
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,17 +15,41 @@ from torch import Tensor, nn
 
 from minilm.layers.attention import AttentionFunction, MultiHeadAttention, scaled_dot_product_attention
 from minilm.layers.basic import Dropout, Embedding, LayerNorm, Linear, RMSNorm, gelu, gelu_tanh
-from minilm.layers.blocks import MLP, SwiGLU, TransformerBlock
+from minilm.layers.blocks import MLP, SwiGLU, TransformerBlock, Wiring, pre_norm
 from minilm.layers.kv_cache import KVCache
 from minilm.layers.masks import positions_and_mask
 from minilm.layers.positions import AnglesFunction, rotary_angles, rotate_half_split
 from minilm.models.config import GPTConfig
 
 
+def build_norm(config: GPTConfig) -> nn.Module:
+    """The norm that the config names."""
+    if config.norm == "rms":
+        return RMSNorm(config.d_model, config.norm_eps)
+    return LayerNorm(config.d_model, config.bias, config.norm_eps)
+
+
+def build_block(config: GPTConfig, attention: AttentionFunction, wiring: Wiring = pre_norm) -> TransformerBlock:
+    """One block from the parts that the config names.
+
+    The two projections that write to the residual stream start smaller by sqrt(2 L), so that the sum of their 2 L
+    contributions has the size of one (Radford et al. 2019).
+    """
+    D, F, std = config.d_model, config.d_ff or 4 * config.d_model, 0.02 / math.sqrt(2 * config.n_layers)
+    mlp: nn.Module
+    if config.mlp == "swiglu":
+        mlp = SwiGLU(D, F, config.bias, std)
+    else:
+        mlp = MLP(D, F, gelu if config.mlp == "gelu" else gelu_tanh, config.bias, std)
+    mixer = MultiHeadAttention(D, config.n_heads, config.kv_heads, config.bias, std, attention)
+    return TransformerBlock(mixer, mlp, build_norm(config), build_norm(config), Dropout(config.dropout), wiring)
+
+
 class GPT(nn.Module):
     """A decoder-only transformer (Radford et al. 2019): ids (B, T) -> logits (B, T, V).
 
-    `attention` and, with rotary positions, `angles` are parts: another function of the same signature takes their place.
+    `attention`, `block`, which builds one block, and, with rotary positions, `angles` are parts: another function of the
+    same signature takes their place.
     """
 
     kind = "gpt"
@@ -34,13 +59,14 @@ class GPT(nn.Module):
         config: GPTConfig,
         attention: AttentionFunction = scaled_dot_product_attention,
         angles: AnglesFunction = rotary_angles,
+        block: Callable[[GPTConfig, AttentionFunction], nn.Module] = build_block,
     ) -> None:
         super().__init__()
         self.config, self.angles = config, angles
         self.embedding = Embedding(config.vocab_size, config.d_model)
         self.positions = None if config.rope_theta else Embedding(config.context_length, config.d_model, std=0.01)
         self.dropout = Dropout(config.dropout)
-        self.blocks = nn.ModuleList(build_block(config, attention) for _ in range(config.n_layers))
+        self.blocks = nn.ModuleList(block(config, attention) for _ in range(config.n_layers))
         self.norm = build_norm(config)
         self.lm_head = Linear(config.d_model, config.vocab_size, bias=False)
         if config.tie_embeddings:
@@ -86,15 +112,9 @@ class GPT(nn.Module):
         return weights
 
     @classmethod
-    def from_arrays(
-        cls,
-        config: GPTConfig,
-        arrays: Mapping[str, Tensor | np.ndarray],
-        attention: AttentionFunction = scaled_dot_product_attention,
-        angles: AnglesFunction = rotary_angles,
-    ) -> "GPT":
-        """A model with the given weights; ValueError if a name or a shape does not fit."""
-        model = cls(config, attention, angles)
+    def from_arrays(cls, config: GPTConfig, arrays: Mapping[str, Tensor | np.ndarray], **parts: Any) -> "GPT":
+        """A model with the given weights, and parts as in GPT; ValueError if a name or a shape does not fit."""
+        model = cls(config, **parts)
         load_arrays(model, arrays)
         return model
 
@@ -111,26 +131,3 @@ def load_arrays(model: nn.Module, arrays: Mapping[str, Tensor | np.ndarray]) -> 
             if value.shape != parameter.shape:
                 raise ValueError(f"{name} has shape {tuple(value.shape)}, the model needs {tuple(parameter.shape)}")
             parameter.copy_(value)
-
-
-def build_norm(config: GPTConfig) -> nn.Module:
-    """The norm that the config names."""
-    if config.norm == "rms":
-        return RMSNorm(config.d_model, config.norm_eps)
-    return LayerNorm(config.d_model, config.bias, config.norm_eps)
-
-
-def build_block(config: GPTConfig, attention: AttentionFunction) -> TransformerBlock:
-    """One block from its parts.
-
-    The two projections that write to the residual stream start smaller by sqrt(2 L), so that the sum of their 2 L
-    contributions has the size of one (Radford et al. 2019).
-    """
-    D, F, std = config.d_model, config.d_ff or 4 * config.d_model, 0.02 / math.sqrt(2 * config.n_layers)
-    mlp: nn.Module
-    if config.mlp == "swiglu":
-        mlp = SwiGLU(D, F, config.bias, std)
-    else:
-        mlp = MLP(D, F, gelu if config.mlp == "gelu" else gelu_tanh, config.bias, std)
-    mixer = MultiHeadAttention(D, config.n_heads, config.kv_heads, config.bias, std, attention)
-    return TransformerBlock(mixer, mlp, build_norm(config), build_norm(config), Dropout(config.dropout))
