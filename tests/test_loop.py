@@ -15,7 +15,7 @@ from minilm.layers.basic import Embedding, Linear
 from minilm.training import loop
 from minilm.training.config import TrainConfig
 from minilm.training.loop import TrainingFailed, accumulate_gradients, train
-from minilm.training.loss import IGNORE, cross_entropy
+from minilm.training.loss import IGNORE, cross_entropy, next_token_loss
 from minilm.training.optim import Optimizer
 from minilm.training.schedule import learning_rate_factor
 
@@ -76,7 +76,7 @@ def assert_same_weights(a: nn.Module, b: nn.Module, atol: float = 0.0) -> None:
 def test_accumulation_with_unequal_labels_is_one_big_batch(k: int) -> None:
     batches = make_batches(k)
     small, big = Bigram(), Bigram()
-    loss, tokens = accumulate_gradients(small, batches, cross_entropy, CPU)
+    loss, tokens = accumulate_gradients(small, batches, next_token_loss, CPU)
     x, y = (torch.cat(part) for part in zip(*batches, strict=True))
     reference = F.cross_entropy(big(x).reshape(-1, VOCAB), y.reshape(-1), ignore_index=IGNORE)
     reference.backward()
@@ -89,7 +89,7 @@ def test_accumulation_with_unequal_labels_is_one_big_batch(k: int) -> None:
 def test_accumulation_with_nothing_to_learn() -> None:
     model = Bigram()
     x, y = make_batches(1)[0]
-    assert accumulate_gradients(model, [(x, y.fill_(IGNORE))] * 2, cross_entropy, CPU) == (0.0, 0)
+    assert accumulate_gradients(model, [(x, y.fill_(IGNORE))] * 2, next_token_loss, CPU) == (0.0, 0)
     assert all(torch.equal(g, torch.zeros_like(g)) for g in gradients(model))
 
 
@@ -148,7 +148,8 @@ def test_both_groups_of_muon_follow_the_schedule() -> None:
 def test_a_loss_or_gradient_that_is_no_number_stops_before_the_weights_are_touched(poison: str) -> None:
     model, seen = Bigram(), []
 
-    def loss_function(logits: Tensor, targets: Tensor) -> Tensor:
+    def loss_function(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        logits = model(inputs)
         loss = cross_entropy(logits, targets)
         seen.append(loss)
         if len(seen) < 3:
@@ -258,7 +259,8 @@ def test_a_second_ctrl_c_stops_at_once() -> None:
 def test_bfloat16_only_where_asked_for() -> None:
     dtypes = []
 
-    def loss_function(logits: Tensor, targets: Tensor) -> Tensor:
+    def loss_function(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        logits = model(inputs)
         dtypes.append(logits.dtype)
         return cross_entropy(logits, targets)
 

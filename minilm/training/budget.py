@@ -5,17 +5,16 @@ import dataclasses
 import itertools
 import math
 import statistics
-from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from minilm.runtime import n_cores
 from minilm.training.batches import Batches
 from minilm.training.checkpoint import random_state, restore_random_state
 from minilm.training.config import TrainConfig
 from minilm.training.loop import train
-from minilm.training.loss import cross_entropy
+from minilm.training.loss import LossFunction, next_token_loss
 
 RESERVE = 0.03  # part of the time left unplanned, so that the clock seldom overtakes the steps
 
@@ -24,7 +23,7 @@ def step_seconds(
     model: nn.Module,
     batches: Batches,
     config: TrainConfig,
-    loss_function: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
+    loss_function: LossFunction = next_token_loss,
     n_steps: int = 5,
 ) -> float:
     """Seconds of one training step: the median of n_steps after one to warm up.
@@ -49,7 +48,7 @@ def plan(
     batches: Batches,
     config: TrainConfig,
     minutes: float,
-    loss_function: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
+    loss_function: LossFunction = next_token_loss,
 ) -> TrainConfig:
     """The config with minutes, threads and steps filled in: what to store, so that a resumed run keeps to the plan.
 

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from minilm.runtime import pick_dtype
 from minilm.training.config import TrainConfig
-from minilm.training.loss import IGNORE, cross_entropy
+from minilm.training.loss import IGNORE, LossFunction, next_token_loss
 from minilm.training.muon import build_optimizer
 from minilm.training.optim import Optimizer, clip_grad_norm
 from minilm.training.schedule import learning_rate_factor
@@ -32,9 +32,9 @@ class TrainingFailed(RuntimeError):
 
 
 def accumulate_gradients(
-    model: Callable[[Tensor], Tensor],
+    model: nn.Module,
     batches: Sequence[Batch],
-    loss_function: Callable[[Tensor, Tensor], Tensor],
+    loss_function: LossFunction,
     device: torch.device,
     half: bool = False,
 ) -> tuple[float, int]:
@@ -48,8 +48,7 @@ def accumulate_gradients(
     total = 0.0
     for (inputs, targets), count in zip(batches, counts, strict=True):
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
-            logits = model(inputs.to(device))  # (B, T, V)
-            loss = loss_function(logits, targets.to(device)) * (count / max(n_tokens, 1))
+            loss = loss_function(model, inputs.to(device), targets.to(device)) * (count / max(n_tokens, 1))
         loss.backward()
         total += loss.item()
     return total, n_tokens
@@ -80,7 +79,7 @@ def train(
     config: TrainConfig,
     *,
     optimizer: Optimizer | None = None,
-    loss_function: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
+    loss_function: LossFunction = next_token_loss,
     evaluate: Callable[[nn.Module], Any] | None = None,
     on_step: Callable[[int, nn.Module, Record], None] | None = None,
     progress: bool = True,
@@ -94,6 +93,8 @@ def train(
     after an evaluation "validation"; after Ctrl-C or SIGTERM, which wait for the end of the step, "interrupted", the
     signal's number.
 
+    loss_function(model, inputs, targets) is what is made small: `next_token_loss`, or a function that takes its place.
+
     A run that goes on after a checkpoint passes `start` (steps done) and `seconds`, with optimizer, batches and random
     numbers restored. With config.minutes the run ends when the time is up, and the warm-down follows the clock where
     that is ahead of the steps. Time spent in `evaluate` and `on_step` is not counted.
@@ -105,7 +106,7 @@ def train(
     optimizer = optimizer or build_optimizer(model, config)
     device = next(model.parameters()).device
     half = pick_dtype(config.dtype, device) is torch.bfloat16
-    forward = torch.compile(model) if config.compile else model
+    forward: Any = torch.compile(model) if config.compile else model
     limit = math.inf if config.minutes is None else 60.0 * config.minutes
     stream = iter(batches)
     history: list[Record] = []

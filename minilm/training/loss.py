@@ -1,7 +1,9 @@
 """How wrong is the model: the cross-entropy between its predictions and the tokens that really came."""
 
+from collections.abc import Callable
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from minilm.layers.basic import log_softmax
 
@@ -29,3 +31,12 @@ def cross_entropy(logits: Tensor, targets: Tensor, ignore_index: int = IGNORE) -
     log_probs = log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)))
     chosen = log_probs.gather(-1, targets.where(counted, 0).unsqueeze(-1)).squeeze(-1)  # (...): log p(target)
     return -chosen.where(counted, 0.0).sum() / counted.sum().clamp(min=1)
+
+
+# What training makes small: (model, inputs, targets) -> mean loss in nats per counted target.
+LossFunction = Callable[[nn.Module, Tensor, Tensor], Tensor]
+
+
+def next_token_loss(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """`cross_entropy` of the model's guesses: inputs (B, T), targets (B, T) -> ()."""
+    return cross_entropy(model(inputs), targets)
