@@ -1,4 +1,4 @@
-"""Mistakes put into layers/ and byhand/ on purpose, one at a time, to test the tests: each has to make one of them fail.
+"""Mistakes put into models, their layers and byhand/ on purpose, one at a time: each has to make a test fail.
 
     python tests/mutations.py                     all of them, with a line for each; at the end the survivors
     python tests/mutations.py "no scale" ...      those of these names
@@ -32,7 +32,7 @@ class Mutation(NamedTuple):
 # file -> the tests that have to notice, and the mistakes: (name, old text, new text)
 TABLE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
     "minilm/layers/basic.py": (
-        "test_layers.py test_mutation_gaps.py",
+        "test_layers.py test_mutation_gaps.py test_references.py::test_dropout_decides_for_each_number_alone",
         [
             (
                 "softmax: sum over the wrong axis",
@@ -63,6 +63,8 @@ TABLE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
             ("rms_norm: mean over tokens", "(x * x).mean(-1,", "(x * x).mean(0,"),
             ("dropout: not scaled", "x * keep / (1.0 - p)", "x * keep"),
             ("dropout: p and 1 - p swapped", "device=x.device) >= p", "device=x.device) < p"),
+            ("dropout: one coin for a column", "torch.rand(x.shape, ", "torch.rand(x.shape[-1:], "),
+            ("dropout: one coin for a row", "torch.rand(x.shape, ", "torch.rand((*x.shape[:-1], 1), "),
             ("dropout: active in evaluation", "if not training or p == 0.0:", "if p == 0.0:"),
             ("linear: shift subtracted", "y if bias is None else y + bias", "y if bias is None else y - bias"),
             ("Linear: starts too wide", "torch.randn(d_out, d_in) * std", "torch.randn(d_out, d_in)"),
@@ -230,7 +232,8 @@ TABLE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ],
     ),
     "minilm/layers/blocks.py": (
-        "test_numpy_gpt.py",
+        "test_numpy_gpt.py test_references.py::test_a_block_is_an_encoder_layer_with_the_norms_first "
+        "test_blocks.py::test_on_numbers test_blocks.py::test_it_is_torchs_encoder_layer",
         [
             ("MLP: no activation", "self.down(self.activation(self.up(x)))", "self.down(self.up(x))"),
             ("SwiGLU: the other half is bent", "silu(gate(x)) * up(x)", "gate(x) * silu(up(x))"),
@@ -244,6 +247,83 @@ TABLE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
             ("block: norms swapped", "mlp(mlp_norm(x))", "mlp(attention_norm(x))"),
             ("block: attention reads without norm", "attention(attention_norm(x))", "attention(x)"),
             ("block: no positions", "mask, rotate, cache, layer))", "mask, None, cache, layer))"),
+            ("block: dropout in one half only", "self.dropout(self.mlp(x))", "self.mlp(x)"),
+            ("block: always the same wiring", "return self.wiring(x,", "return pre_norm(x,"),
+        ],
+    ),
+    "minilm/layers/wirings.py": (
+        "test_blocks.py::test_on_numbers test_blocks.py::test_it_is_torchs_encoder_layer "
+        "test_blocks.py::test_parallel_is_a_loop_over_tokens",
+        [
+            (
+                "post-norm: what is added is normalised",
+                "attention_norm(x + attention(x))",
+                "x + attention_norm(attention(x))",
+            ),
+            ("post-norm: the sum of the MLP is not normalised", "mlp_norm(x + mlp(x))", "x + mlp(x)"),
+            ("post-norm: one norm for both", "x = attention_norm(", "x = mlp_norm("),
+            ("post-norm: attention replaces the stream", "(x + attention(x))", "(attention(x))"),
+            (
+                "post-norm: the stream past the norm",
+                "x = attention_norm(x + attention(x))\n    return mlp_norm(x + mlp(x))",
+                "x = x + attention(x)\n    return mlp_norm(x + mlp(attention_norm(x)))",
+            ),
+            (
+                "parallel: one after the other",
+                "return x + attention(attention_norm(x)) + mlp",
+                "x = x + attention(attention_norm(x))\n    return x + mlp",
+            ),
+            ("parallel: the norm of attention for both", "mlp(mlp_norm(x))", "mlp(attention_norm(x))"),
+            ("parallel: the stream twice", "return x + attention(", "return x + x + attention("),
+        ],
+    ),
+    "minilm/layers/mixture_of_experts.py": (
+        "test_mixture_of_experts.py::test_output_balance_and_gradients "
+        "test_mixture_of_experts.py::test_ties_go_to_the_lower_number "
+        "test_mixture_of_experts.py::test_the_balance_of_each_accumulated_batch_counts "
+        "test_mixture_of_experts.py::test_a_balance_is_taken_once",
+        [
+            ("experts: the worst are chosen", "dim=-1, descending=True", "dim=-1, descending=False"),
+            (
+                "experts: one fewer is chosen",
+                "scores[..., :k], order[..., :k]",
+                "scores[..., : k - 1], order[..., : k - 1]",
+            ),
+            (
+                "route: the rest is not shared out",
+                "return softmax(scores), chosen",
+                "return softmax(logits).gather(-1, chosen), chosen",
+            ),
+            (
+                "route by probability: the rest is shared out",
+                "return softmax(logits).gather(-1, chosen), chosen",
+                "return softmax(logits.gather(-1, chosen)), chosen",
+            ),
+            ("balance: without the number of experts", "return n_experts * (", "return ("),
+            ("balance: shares of tokens for shares of choices", "/ chosen.numel()", "/ len(chosen)"),
+            ("balance: probabilities of the first token", "n_experts).mean(0)", "n_experts)[0]"),
+            ("balance: of scores", "balance_loss(softmax(logits), chosen)", "balance_loss(logits, chosen)"),
+            ("balance: taken and kept", "balance, self.balance = self.balance, None", "balance = self.balance"),
+            ("balance: of the last layer only", "torch.stack(balances).sum()", "balances[-1]"),
+            ("experts: everyone has the first weight", "weights[row, place]", "weights[row, 0]"),
+            ("experts: not weighted", "weights[row, place].unsqueeze(-1) * expert", "expert"),
+            ("experts: the last answer stays", "out.index_add(", "out.index_copy("),
+            ("experts: answers go to the first rows", "index_add(0, row,", "index_add(0, torch.arange(len(row)),"),
+        ],
+    ),
+    "minilm/fast/attention.py": (
+        "test_attention.py::test_attention_is_the_loop "
+        "test_mutation_gaps.py::test_no_kernel_is_asked_what_it_makes_of_an_empty_row",
+        [
+            ("fused: an empty row is the mean", "enable_gqa=grouped) * visible", "enable_gqa=grouped)"),
+            ("fused: an empty row as the kernel likes it", "attn_mask=mask | ~visible", "attn_mask=mask"),
+            ("fused: mask flipped", "attn_mask=mask | ~visible", "attn_mask=~mask | ~visible"),
+            ("fused: the mask forgotten", "attn_mask=mask | ~visible", "attn_mask=None"),
+            (
+                "fused: keys and values swapped",
+                "F.scaled_dot_product_attention(q, k, v, attn_mask",
+                "F.scaled_dot_product_attention(q, v, k, attn_mask",
+            ),
         ],
     ),
     "minilm/layers/alibi.py": (
@@ -342,6 +422,73 @@ TABLE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
                 "tile_scores(q, k, tile) - log_total[:, :, queries]",
                 "tile_scores(q, k, tile)",
             ),
+        ],
+    ),
+    "minilm/models/gpt.py": (
+        "test_references.py::test_a_drawn_configuration_has_the_logits_and_gradients_of_transformers "
+        "test_gpt.py::test_cached_is_uncached_for_every_prompt_and_chunk "
+        "test_gpt.py::test_a_new_model_knows_nothing test_numpy_gpt.py::test_dropout_drops_where_torch_does",
+        [
+            ("GPT: no last norm", "return self.norm(x)", "return x"),
+            (
+                "GPT: every piece starts at position 0",
+                "self.positions(positions)",
+                "self.positions(positions - positions[0, 0])",
+            ),
+            (
+                "GPT: a tied head is a copy",
+                "self.lm_head.weight = self.embedding.weight",
+                "self.lm_head.weight = nn.Parameter(self.embedding.weight.detach().clone())",
+            ),
+            ("GPT: eps of RMSNorm ignored", "RMSNorm(config.d_model, config.norm_eps)", "RMSNorm(config.d_model)"),
+            (
+                "GPT: eps of LayerNorm ignored",
+                "LayerNorm(config.d_model, config.bias, config.norm_eps)",
+                "LayerNorm(config.d_model, config.bias)",
+            ),
+            ("GPT: one gelu for both", 'gelu if config.mlp == "gelu" else gelu_tanh', "gelu_tanh"),
+            (
+                "GPT: always the same theta",
+                "self.config.d_head, self.config.rope_theta)",
+                "self.config.d_head, 10000.0)",
+            ),
+            ("GPT: key heads not shared", "MultiHeadAttention(D, H, G, ", "MultiHeadAttention(D, H, H, "),
+            ("GPT: biases for all", "MultiHeadAttention(D, H, G, config.bias", "MultiHeadAttention(D, H, G, True"),
+            ("GPT: attention starts too wide", "output_std(config), attention)", "0.02, attention)"),
+            ("GPT: the cache is not told", "cache.advance(T)", "cache.advance(T - 1)"),
+            ("GPT: all layers in one cache", "rotate, cache, layer)", "rotate, cache, 0)"),
+            (
+                "GPT: one block, many times",
+                "block(config, attention) for _ in range(config.n_layers)",
+                "[block(config, attention)] * config.n_layers",
+            ),
+            ("GPT: the stream starts too wide", "0.02 / math.sqrt(2 * config.n_layers)", "0.02"),
+            ("GPT: embeddings are not dropped", "x = self.dropout(x)", "x = 1.0 * x"),
+        ],
+    ),
+    "minilm/pretrained/huggingface.py": (
+        "test_references.py::test_what_a_config_leaves_out_is_what_transformers_takes "
+        "test_references.py::test_a_drawn_configuration_has_the_logits_and_gradients_of_transformers "
+        "test_huggingface.py::test_weights_that_do_not_fit_are_errors",
+        [
+            ("import: q, k, v in another order", '"qkv".index(part)', '"kqv".index(part)'),
+            ("import: on its side", "value = value.T if value.ndim == 2 else value", "value = value"),
+            ("export: on its side", 'value.T if ".h." in name and value.ndim == 2 else value', "value"),
+            (
+                "import: gate for up",
+                '"mlp.gate": "mlp.gate_proj",\n        "mlp.up": "mlp.up_proj"',
+                '"mlp.gate": "mlp.up_proj",\n        "mlp.up": "mlp.gate_proj"',
+            ),
+            (
+                "import: a head of its own is thrown away",
+                "if head is not None and (",
+                "if head is not None and False and (",
+            ),
+            ("import: what is left over is thrown away", "if theirs.keys() - used:", "if False:"),
+            ("import: eps of another Llama", '"rms_norm_eps", 1e-6', '"rms_norm_eps", 1e-5'),
+            ("import: tied unless told", '"tie_word_embeddings", False', '"tie_word_embeddings", True'),
+            ("import: theta of another Llama", '"rope_theta", 10000.0', '"rope_theta", 500000.0'),
+            ("import: theta among the parameters ignored", 'rope.get("rope_theta", config', 'rope.get("theta", config'),
         ],
     ),
     "minilm/byhand/basic.py": (

@@ -4,11 +4,14 @@ import importlib.util
 import json
 import time
 from collections import Counter
+from functools import partial
 
 import pytest
+import torch
 
 from minilm.bench import tokenizer as tokenizer_bench
-from minilm.cli.bench import compare
+from minilm.bench.stopwatch import compare, threads_restored
+from minilm.bench.table import Job, Request, format_table, measure, medians
 from minilm.cli.main import main
 
 
@@ -91,3 +94,152 @@ def test_large_asks_for_the_long_contests(monkeypatch, capsys):
     assert [row["contest"] for row in json.loads(capsys.readouterr().out)["rows"]] == ["long"]
     assert main(["bench", "attention", "--large"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_torch_has_as_many_threads_afterwards_as_before():
+    before = torch.get_num_threads()
+    with pytest.raises(KeyError), threads_restored():
+        torch.set_num_threads(before + 2)
+        raise KeyError
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["attention", "--tune"], "--tune: attention trains nothing"),
+        (["tokenizer", "--seconds", "3"], "--seconds: tokenizer trains nothing"),
+        (["blocks", "--large"], "--large: blocks has no long contests"),
+        (["training", "--set", "warmup"], "--set warmup: write NAME=VALUE"),
+        (["training", "--set", "warm_up=3"], "unknown option 'warm_up'"),
+        (["training", "--set", "warmup=often"], "warmup is 'often': it must be of type int"),
+        (["ablation", "--seconds", "0"], "--seconds is 0.0: it must be at least 0.1"),
+        (["ablation", "--steps", "0"], "--steps is 0: it must be at least 1"),
+        (["blocks", "--seeds", "0"], "--seeds is 0: it must be at least 1"),
+    ],
+)
+def test_what_a_topic_cannot_be_told_is_one_line(arguments, said, capsys):
+    assert main(["bench", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+
+
+# ---- tables: rows that are measured at length
+
+
+def jobs_of(*names: str, seeds: int = 1, done: list[str]) -> list[Job]:
+    def measure(name: str, seed: int) -> dict[str, float]:
+        done.append(f"{name} {seed}")
+        return {"nats": len(name) + seed / 8}
+
+    return [Job(name, seed, 1.0, partial(measure, name, seed)) for name in names for seed in range(seeds)]
+
+
+def test_rows_in_the_file_are_not_measured_again(tmp_path):
+    out, done = tmp_path / "rows.jsonl", []
+    settings = Request(data="a.txt", changes={"warmup": 5}).settings("training")
+    first = measure(jobs_of("one", seeds=2, done=done), settings, out, progress=False)
+    assert first == [{"row": "one", "seed": s, "settings": settings, "nats": 3 + s / 8} for s in range(2)]
+    again = measure(jobs_of("three", "one", seeds=2, done=done), settings, out, progress=False)
+    assert done == ["one 0", "one 1", "three 0", "three 1"]
+    assert [json.loads(line) for line in out.read_text().splitlines()] == [*first, *again[:2]]
+    assert again[2:] == first
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Request(data="b.txt"),
+        Request(data="a.txt", tune=True),
+        Request(data="a.txt", split=0.8),
+        Request(data="a.txt", changes={"warmup": 6}),
+    ],
+)
+def test_a_row_of_another_measurement_does_not_count(tmp_path, other):
+    out, done = tmp_path / "rows.jsonl", []
+    measure(jobs_of("one", done=done), Request(data="a.txt").settings("training"), out, progress=False)
+    measure(jobs_of("one", done=done), other.settings("training"), out, progress=False)
+    measure(jobs_of("one", done=done), Request(data="a.txt").settings("blocks"), out, progress=False)
+    assert len(done) == len(out.read_text().splitlines()) == 3
+
+
+def test_a_run_that_breaks_off_keeps_what_it_has(tmp_path):
+    out, done = tmp_path / "rows.jsonl", []
+
+    def stop() -> dict[str, float]:
+        raise KeyboardInterrupt
+
+    jobs = [*jobs_of("one", done=done), Job("two", 0, 1.0, stop)]
+    with pytest.raises(KeyboardInterrupt):
+        measure(jobs, {}, out, progress=False)
+    with out.open("a") as file:
+        file.write('{"row": "tw')  # as a crash would leave it
+    assert [row["row"] for row in measure(jobs_of("one", "two", done=done), {}, out, progress=False)] == ["one", "two"]
+    assert done == ["one 0", "two 0"]
+    assert [json.loads(line)["row"] for line in out.read_text().splitlines()] == ["one", "two"]
+
+
+@pytest.mark.parametrize("content", [b"Once upon a time\n", b'{"a": 1}\n', b"\xff\xfe\n", b"no line end"])
+def test_a_file_of_something_else_is_left_alone(tmp_path, content):
+    out, done = tmp_path / "novel.txt", []
+    out.write_bytes(content)
+    with pytest.raises(ValueError, match="holds no rows of a bench"):
+        measure(jobs_of("one", done=done), {}, out, progress=False)
+    assert out.read_bytes() == content and not done
+
+
+def test_a_place_that_cannot_be_written_is_known_before_anything_is_measured(tmp_path):
+    done: list[str] = []
+    with pytest.raises(FileNotFoundError):
+        measure(jobs_of("one", done=done), {}, tmp_path / "nowhere" / "rows.jsonl", progress=False)
+    assert not done
+
+
+def test_the_bar_tells_the_time_that_is_left(capsys, tmp_path):
+    out, done = tmp_path / "rows.jsonl", []
+    measure(jobs_of("one", done=done), {}, out)
+    said = capsys.readouterr().err
+    assert "one, seed 0" in said and "1/1" in said
+    measure([*jobs_of("one", done=done), Job("two", 0, 7.0, dict)], {}, out)
+    assert "7/7" in capsys.readouterr().err  # the row that is there already costs nothing
+
+
+def test_medians_and_spread_over_the_seeds():
+    rows = [
+        {"row": "a", "seed": 3, "settings": {}, "nats": 2.0, "steps": 7, "note": "x"},
+        {"row": "b", "seed": 3, "settings": {}, "nats": 5.5},
+        {"row": "a", "seed": 4, "settings": {}, "nats": 1.0, "steps": 9},
+        {"row": "a", "seed": 5, "settings": {}, "nats": 4.5, "steps": 10},
+        {"row": "c", "seed": 3, "settings": {}, "nats": None, "failed": "step 2"},
+        {"row": "c", "seed": 4, "settings": {}, "nats": 3.0},
+    ]
+    assert medians(rows) == [
+        {"row": "a", "nats": 2.0, "from": 1.0, "to": 4.5, "steps": 9, "note": "x", "seeds": 3},
+        {"row": "b", "nats": 5.5},
+        {"row": "c", "nats": 3.0, "from": 3.0, "to": 3.0, "failed": "step 2", "seeds": 2},
+    ]
+
+
+def test_a_table_is_aligned():
+    rows = [
+        {"row": "n-gram", "nats": 1.51649},
+        {"row": "a", "nats": 12.345, "tokens": 16200},
+        {"row": "b", "x": 1e5 / 3},
+    ]
+    assert format_table(rows).splitlines() == [
+        "row       nats  tokens       x",
+        "n-gram  1.5165       -       -",
+        "a         12.3  16,200       -",
+        "b            -       -  33,333",
+    ]
+
+
+def test_how_long_to_train():
+    assert [limit[:2] for limit in Request(seconds=(3.0, 0.5)).limits((9.0,))] == [
+        ("3 s", {"seconds": 3.0}),
+        ("0.5 s", {"seconds": 0.5}),
+    ]
+    assert [limit.name for limit in Request().limits((9.0,))] == ["9 s"]
+    assert [limit[:2] for limit in Request(steps=1200, seconds=(3.0,)).limits((9.0,))] == [
+        ("1,200 steps", {"steps": 1200})
+    ]

@@ -45,7 +45,7 @@ def test_a_file_with_one_of_each(judged):
         "def causal_mask(n_queries, n_keys):\n    return torch.ones(n_queries, n_keys).tril().bool()\n"
         "def scaled_dot_product_attention(q, k, v, mask=None):\n    raise NotImplementedError\n"
     )
-    assert code == 1 and list(verdicts) == ["causal_mask", "scaled_dot_product_attention", "split_heads"]
+    assert code == 1 and list(verdicts) == ["causal_mask", "split_heads", "scaled_dot_product_attention"]
     assert verdicts["causal_mask"]["mistake"] == "upper left"
     assert verdicts["scaled_dot_product_attention"]["status"] == "not started"
     assert "comes from minilm" in verdicts["split_heads"]["message"]

@@ -281,7 +281,7 @@ def test_a_flood_of_printing_is_cut_and_only_that_of_the_call_that_went_wrong():
 
     verdict = judge(HEADS, flood)
     lines = verdict.printed.splitlines()
-    assert lines[0] == "(3, 4, 10) 0" or lines[0] == "(2, 5, 12) 0"
+    assert lines[0] in ("(1, 2, 6) 0", "(2, 1, 6) 0")
     assert len(lines) == 11 and len({line.split(")")[0] for line in lines[:10]}) == 1
 
 

@@ -152,6 +152,8 @@ def test_a_mixture_is_its_parts(room: Path, capsys: Capture) -> None:
     gpt, ngram = (json.loads(describe(capsys, room / name, "--json")) for name in ("gpt", "ngram"))
     assert table == {"kind": "mixture", "parameters": gpt["parameters"] + ngram["parameters"], "parts": [gpt, ngram]}
     assert f"as a mixture: {table['parameters']:,} parameters" in describe(capsys, room / "mixture")
+    started = json.loads(describe(capsys, room / "mixture", "--json", "--init"))["parts"]
+    assert [len(part.get("initialisation", [])) for part in started] == [2 + 2 * 16 + 2, 0]
 
 
 # ---- the picture
@@ -217,7 +219,11 @@ def test_plot_writes_a_file(ending: str, tmp_path: Path, room: Path, capsys: Cap
         (["gpt", "--plot", "no/such/folder/block.png"], "No such file or directory"),
         (["ROOM/gpt", "--d-model", "12"], "--d-model is fixed in a trained model"),
         (["ROOM/gpt", "--context-length", "22"], "a length of 22 tokens: the model reads 1 to 21"),
-        (["ROOM/ngram", "--plot", "block.png"], "--plot draws a transformer's block"),
+        (
+            ["ROOM/ngram", "--plot", "block.png"],
+            "--plot draws a transformer's block, and a model of kind ngram has none",
+        ),
+        (["ROOM/ngram", "--init"], "--init tells how a transformer starts, and a model of kind ngram has none"),
         (["ROOM"], "is no checkpoint"),
     ],
 )
@@ -232,7 +238,9 @@ def test_one_line_and_exit_2(
     assert says in shown.err
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--help-all"], ["llama", "--n-layers", "3"], ["gpt", "--json"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["--help-all"], ["llama", "--n-layers", "3"], ["gpt", "--json", "--init"]]
+)
 def test_it_answers_without_torch(words: list[str], subprocess_env: dict[str, str]) -> None:
     """Help and presets are arithmetic: no torch (1.7 s), no matplotlib, no numpy."""
     code = (

@@ -287,7 +287,7 @@ def test_the_bar_says_loss_and_speed(capsys: pytest.CaptureFixture[str]) -> None
         (dict(minutes=0.0), "minutes is 0.0: it must be from 0.001 to 1e+06"),
         (dict(learning_rate=math.nan), "learning_rate is nan: it must be from 0 to 10"),
         (dict(beta2=1.0), "beta2 is 1.0: it must be from 0 to 0.99999"),
-        (dict(optimizer="sgd"), "optimizer is 'sgd': choose one of adamw, muon"),
+        (dict(optimizer="lion"), "optimizer is 'lion': choose one of adamw, muon, adam, sgd"),
         (dict(schedule="step"), "schedule is 'step': choose one of cosine, linear"),
         (dict(dtype="float8"), "dtype is 'float8': choose one of auto, float32, bfloat16"),
         (dict(clip=-1.0), "clip is -1.0: it must be from 0 to 1e+09"),

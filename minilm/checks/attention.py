@@ -1,4 +1,4 @@
-"""The exercises of lesson 05: oracles in loops, the mistakes of their switches, and other right solutions."""
+"""The exercise of lesson 05 on attention: an oracle in loops, the mistakes of its switches, and other right solutions."""
 
 import itertools
 import math
@@ -10,48 +10,11 @@ from torch import Generator, Tensor
 
 from minilm.checks.compare import Exercise, Mistake
 
-# causal_mask(n_queries, n_keys) -> bool (T, S)
-
-
-def loop_mask(
-    n_queries: int, n_keys: int, first: int | None = None, strict: bool = False, turned: bool = False
-) -> Tensor:
-    """Query t stands at place t + S - T and sees the keys up to its own place; the switches make the mistakes."""
-    mask = torch.zeros(n_queries, n_keys, dtype=torch.bool)
-    offset = n_keys - n_queries if first is None else first
-    for t in range(n_queries):
-        for s in range(n_keys):
-            seen = s < t + offset if strict else s <= t + offset
-            mask[t, s] = seen != turned
-    return mask
-
-
-MASK = Exercise(
-    "causal_mask",
-    "start from torch.ones(n_queries, n_keys) and think which corner to keep, or compare a column of places with a row of places",
-    lambda seed: [(1, 1), (1, 4), (2, 7), (5, 5)],
-    loop_mask,
-    (
-        Mistake(
-            "upper left",
-            lambda t, s: loop_mask(t, s, first=0),
-            "the last query is the last key: align at the lower right",
-        ),
-        Mistake("strict", lambda t, s: loop_mask(t, s, strict=True), "a token may see itself"),
-        Mistake("inverted", lambda t, s: loop_mask(t, s, turned=True), "True means that a query may attend"),
-        Mistake("all keys", lambda t, s: torch.ones(t, s, dtype=torch.bool), "a query may not see the keys behind it"),
-        Mistake("transposed", lambda t, s: loop_mask(t, s).T, "one row for each query, one column for each key"),
-        Mistake("numbers", lambda t, s: loop_mask(t, s).double(), "the mask is boolean, not 0 and 1"),
-    ),
-    (
-        lambda t, s: torch.ones(t, s).tril(s - t).bool(),
-        lambda t, s: torch.arange(s)[None] <= torch.arange(s - t, s)[:, None],
-        lambda t, s: ~torch.triu(torch.ones(t, s, dtype=torch.bool), diagonal=s - t + 1),
-    ),
-)
-
-
 # scaled_dot_product_attention(q, k, v, mask) -> (B, H, T, K')
+
+
+def dot(a: list[float], b: list[float]) -> float:
+    return sum(x * y for x, y in zip(a, b, strict=True))
 
 
 def loop_attention(
@@ -64,20 +27,22 @@ def loop_attention(
     mask_late: bool = False,
     softmax: bool = True,
 ) -> Tensor:
-    """One query, one key at a time. A query that sees nothing gets zeros. The switches make the mistakes."""
-    B, H, T, K = q.shape
-    S, width = k.shape[2], v.shape[3]
-    out = torch.zeros(B, H, T, width, dtype=q.dtype)
+    """One query, one key at a time, in plain numbers. A query that sees nothing gets zeros. The switches make the mistakes."""
+    (B, H, T, K), S, width = q.shape, k.shape[2], v.shape[3]
     allowed = torch.ones(B, H, T, S, dtype=torch.bool) if mask is None else mask.expand(B, H, T, S)
+    queries, keys, values, who = q.tolist(), k.tolist(), v.tolist(), allowed.tolist()
+    numbers = torch.zeros(B, H, T, width).tolist()
     for b, h, t in itertools.product(range(B), range(H), range(T)):
-        seen = [s for s in range(S) if mask is None or bool(allowed[b, h, t, s]) != inverted]
-        scores = [float(q[b, h, t] @ k[b, h, s]) / scale(K, width) for s in range(S)]
+        seen = [s for s in range(S) if mask is None or who[b][h][t][s] != inverted]
+        scores = [dot(queries[b][h][t], key) / scale(K, width) for key in keys[b][h]]
         counted = range(S) if mask_late else seen
         top = max((scores[s] for s in counted), default=0.0)
         total = sum(math.exp(scores[s] - top) for s in counted)
         for s in seen:
-            out[b, h, t] += (math.exp(scores[s] - top) / total if softmax else scores[s]) * v[b, h, s]
-    return out
+            share = math.exp(scores[s] - top) / total if softmax else scores[s]
+            for i in range(width):
+                numbers[b][h][t][i] += share * values[b][h][s][i]
+    return torch.tensor(numbers, dtype=q.dtype)
 
 
 def mistaken(**switch: Any) -> Any:
@@ -85,37 +50,66 @@ def mistaken(**switch: Any) -> Any:
     return lambda q, k, v, mask=None: loop_attention(q, k, v, mask, **switch)
 
 
-def shares(scores: Tensor, dim: int = -1, top: str = "row") -> Tensor:
+def exponentials(scores: Tensor, dim: Any = -1, top: str = "row") -> Tensor:
     """exp of each score above the largest one, divided by the sum. A row of nothing but -inf gives NaN."""
     if top == "row":
-        scores = scores - scores.max(dim, keepdim=True).values
+        scores = scores - scores.amax(dim, keepdim=True)
     elif top == "all":
         scores = scores - scores.max()
     return torch.exp(scores) / torch.exp(scores).sum(dim, keepdim=True)
 
 
-def in_matrices(hidden: float = -math.inf, dim: int = -1, top: str = "row", empty: float | None = 0.0) -> Any:
-    """Attention in matrices; the arguments make the mistakes: another score for hidden keys, another axis, no care for size."""
+def in_matrices(
+    hidden: float = -math.inf,
+    dim: Any = -1,
+    top: str = "row",
+    empty: float | None = 0.0,
+    pairs: Callable[[Tensor, Tensor], Tensor] = lambda q, k: q @ k.mT,
+    hide: Callable[[Tensor, Tensor, float], Tensor] = lambda scores, mask, hidden: scores.masked_fill(~mask, hidden),
+    mix: Callable[..., Tensor] = lambda weights, q, k, v: weights @ v,
+) -> Any:
+    """Attention in matrices; the arguments make the mistakes: what hides a key, along which axis, what meets what."""
 
     def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-        scores = q @ k.mT / math.sqrt(q.shape[-1])
-        weights = shares(scores if mask is None else scores.masked_fill(~mask, hidden), dim, top)
-        return (
-            weights if empty is None or mask is None else weights.masked_fill(~mask.any(-1, keepdim=True), empty)
-        ) @ v
+        scores = pairs(q, k) / math.sqrt(q.shape[-1])
+        weights = exponentials(scores if mask is None else hide(scores, mask, hidden), dim, top)
+        if empty is not None and mask is not None:
+            weights = weights.masked_fill(~mask.any(-1, keepdim=True), empty)
+        return mix(weights, q, k, v)
 
     return attention
+
+
+def careless(function: Callable[..., Tensor]) -> Any:
+    """The same function, but with NaN for a query that sees nothing: few think of it at once."""
+
+    def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+        out = function(q, k, v, mask)
+        return out if mask is None else out.masked_fill(~mask.any(-1, keepdim=True), math.nan)
+
+    return attention
+
+
+def by_index(scores: Tensor, mask: Tensor, hidden: float) -> Tensor:
+    scores = scores.clone()
+    scores[~mask] = hidden
+    return scores
 
 
 def needs_a_mask(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     return loop_attention(q, k, v, torch.logical_not(torch.logical_not(mask)))  # type: ignore[arg-type]
 
 
+def causal_by_itself(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    causal = torch.ones(q.shape[2], k.shape[2]).tril(k.shape[2] - q.shape[2]).bool()
+    return loop_attention(q, k, v, causal if mask is None else causal & mask)
+
+
 def einsum_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     scores = torch.einsum("bhtk,bhsk->bhts", q, k) * q.shape[-1] ** -0.5
     if mask is not None:
         scores = scores.masked_fill(~mask, -math.inf)
-    return torch.einsum("bhts,bhsw->bhtw", shares(scores).nan_to_num(0.0), v)
+    return torch.einsum("bhts,bhsw->bhtw", exponentials(scores).nan_to_num(0.0), v)
 
 
 def exponential_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -133,20 +127,47 @@ def attention_by_rows(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = Non
     rows = []
     for t in range(q.shape[2]):
         scores = (q[:, :, t, None] * k).sum(-1) / math.sqrt(q.shape[3])  # (B, H, S)
-        seen = torch.ones_like(scores, dtype=torch.bool) if mask is None else mask[:, :, t].expand(scores.shape)
+        seen = torch.ones_like(scores, dtype=torch.bool) if mask is None else mask[..., t, :].expand(scores.shape)
         log_total = torch.where(seen, scores, -math.inf).logsumexp(-1, keepdim=True)
         weights = torch.where(seen, torch.exp(torch.where(seen, scores - log_total, 0.0)), 0.0)
         rows.append((weights[..., None] * v).sum(-2))
     return torch.stack(rows, dim=2)
 
 
-def attention_inputs(seed: int) -> list[tuple[Any, ...]]:
-    """Ugly sizes, K' != K, T != S; with no mask, a random one, and one that hides everything from a query.
+def whole(*axes: int, step: int = 1, start: int = 0) -> Tensor:
+    """Small whole numbers, as one would write them on paper: start, start + step, ..., modulo 5, less 2."""
+    return ((start + step * torch.arange(math.prod(axes))) % 5 - 2).reshape(axes).double()
 
-    The last case has scores of about a thousand, of which the mask hides the larger ones.
+
+def by_hand() -> list[tuple[Any, ...]]:
+    """At most 12 numbers in an argument: square and not, one head and two, a mask (T, S), with an empty row, and none.
+
+    The last has one key that is seen, among hidden ones whose scores are much larger: no finite number hides those.
+    """
+    square = whole(1, 2, 2, 2, step=2), whole(1, 2, 2, 2, step=3, start=1), whole(1, 2, 2, 3)
+    one = whole(1, 1, 2, 2), whole(1, 1, 3, 2, step=2, start=4), whole(1, 1, 3, 1, step=3)
+    mask = torch.tensor([[True, False, True], [True, True, False]])
+    empty = torch.tensor([[False, False, False], [False, True, True]])
+    far = torch.tensor([1e6, 1.0, 1e-3]), torch.tensor([-2e5, 1e5, 3e5, 2e5])
+    q, k = (numbers.double().reshape(1, 1, -1, 1) for numbers in far)
+    alone = torch.tensor([[True, False, False, False]]).expand(3, 4)
+    return [
+        (*square, None),
+        (*square, torch.eye(2).bool()),
+        one,
+        (*one, mask),
+        (*one, empty),
+        (q, k, whole(1, 1, 4, 2), alone),
+    ]
+
+
+def attention_inputs(seed: int) -> list[tuple[Any, ...]]:
+    """Small ones by hand; ugly sizes, K' != K, T != S; with no mask, a random one, and one that hides everything from a query.
+
+    The last case has scores of about a thousand, in one row two thousand; the mask hides the larger ones of each row.
     """
     generator = Generator().manual_seed(seed)
-    cases: list[tuple[Any, ...]] = []
+    cases = by_hand()
     for B, H, T, S, K, width in ((2, 3, 5, 7, 4, 6), (3, 2, 4, 6, 5, 3)):
         q, k, v = (
             torch.randn(B, H, length, size, generator=generator, dtype=torch.float64)
@@ -156,109 +177,123 @@ def attention_inputs(seed: int) -> list[tuple[Any, ...]]:
         mask[..., 0] = True
         empty = mask.clone()
         empty[0, 0, 1] = False
-        cases += [(q, k, v), (q, k, v, None), (q, k, v, mask), (q, k, v, empty)]
-    scores = 900 * (q @ k.mT)
-    return [*cases, (30 * q, 30 * k, v, (scores <= scores.median(-1, keepdim=True).values))]
+        cases += [(q, k, v), (q, k, v, mask), (q, k, v, empty)]
+    q, k = (torch.cat([torch.full_like(x[..., :1], 50.0), 10.0 * x[..., 1:]], -1) for x in (q, k))
+    q[:, :, 0, 0] = 100.0
+    scores = q @ k.mT
+    return [*cases, (q, k, v, (scores <= scores.median(-1, keepdim=True).values))]
 
+
+MISTAKES = (
+    Mistake("no scale", mistaken(scale=lambda K, _: 1.0), "dot products grow with the key size: scale them"),
+    Mistake("scale by K", mistaken(scale=lambda K, _: float(K)), "divide by the square root of the key size"),
+    Mistake("times the root", mistaken(scale=lambda K, _: 1 / math.sqrt(K)), "the root makes scores smaller: divide"),
+    Mistake(
+        "scale by K'", mistaken(scale=lambda _, width: math.sqrt(width)), "the scale is that of keys, not of values"
+    ),
+    Mistake(
+        "scale by S",
+        in_matrices(pairs=lambda q, k: q @ k.mT * math.sqrt(q.shape[-1] / k.shape[-2])),
+        "K is the size of a key, not how many keys there are",
+    ),
+    Mistake(
+        "scaled late",
+        in_matrices(mix=lambda p, q, k, v: p @ v / math.sqrt(q.shape[-1])),
+        "scale the scores, before the softmax, so that each row still sums to 1",
+    ),
+    Mistake(
+        "k.T",
+        in_matrices(pairs=lambda q, k: q @ k.permute(3, 2, 1, 0)),
+        "with four axes .T turns all of them: only the last two change places",
+    ),
+    Mistake("k as it is", in_matrices(pairs=lambda q, k: q @ k), "rows of q meet rows of k: one has to be turned"),
+    Mistake(
+        "heads and keys swapped",
+        in_matrices(pairs=lambda q, k: q @ k.transpose(1, 2)),
+        "the last two axes of k change places; you moved the heads",
+    ),
+    Mistake(
+        "k reshaped",
+        in_matrices(pairs=lambda q, k: q @ k.reshape(*k.shape[:2], k.shape[3], k.shape[2])),
+        "reshape cuts the numbers anew where you want rows to become columns",
+    ),
+    Mistake("keys ask", in_matrices(pairs=lambda q, k: k @ q.mT), "row t of the scores is query t: who comes first?"),
+    Mistake("keys handed over", in_matrices(mix=lambda p, q, k, v: p @ k), "a token hands over its value, not its key"),
+    Mistake("mask inverted", mistaken(inverted=True), "True means that a query may attend"),
+    Mistake(
+        "mask inverted, NaN",
+        in_matrices(hide=lambda s, mask, x: s.masked_fill(mask, x), empty=None),
+        "True means that a query may attend: -inf goes where the mask says False",
+    ),
+    Mistake("mask late", mistaken(mask_late=True), "hide before the softmax, so that each row still sums to 1"),
+    Mistake("mask ignored", lambda q, k, v, mask=None: loop_attention(q, k, v), "use the mask where there is one"),
+    Mistake("no mask, no answer", needs_a_mask, "the mask may be None: then every query sees every key"),
+    Mistake("causal by itself", causal_by_itself, "who sees whom is in the mask alone: None means that all see all"),
+    Mistake(
+        "an axis put into the mask",
+        in_matrices(hide=lambda s, mask, x: s.masked_fill(~mask.unsqueeze(1), x)),
+        "the mask fits (B, H, T, S) as it comes: (T, S) does, too",
+    ),
+    Mistake("mask as an index", in_matrices(hide=by_index), "an index does not broadcast: masked_fill does"),
+    Mistake("zero, not -inf", in_matrices(hidden=0.0), "a hidden score must be -inf: exp(0) is 1, not 0"),
+    Mistake("times the mask", in_matrices(hidden=0.0, empty=None), "a score of 0 hides nobody, since exp(0) is 1"),
+    Mistake("mask added", in_matrices(hide=lambda s, mask, x: s + mask), "True is 1 in a sum: that hides nobody"),
+    Mistake(
+        "inf times 0",
+        in_matrices(hide=lambda s, mask, x: s + x * ~mask, empty=None),
+        "infinity times 0 is NaN: put it in, do not multiply",
+    ),
+    Mistake("-100", in_matrices(hidden=-100.0), "no such number is small enough for every score: -inf is"),
+    Mistake(
+        "-1e9", in_matrices(hidden=-1e9), "-1e9 hides a key only while other scores are above it: -inf always does"
+    ),
+    Mistake(
+        "-1e9 added",
+        in_matrices(hide=lambda s, mask, x: s - 1e9 * ~mask),
+        "what is added leaves the old score in: replace it",
+    ),
+    Mistake(
+        "an average for nothing",
+        in_matrices(hidden=-1e9, empty=None),
+        "-1e9 is not below every score; and where all are -1e9 the shares are equal, not zero",
+    ),
+    Mistake(
+        "smallest number",
+        in_matrices(hidden=torch.finfo(torch.float64).min, empty=None),
+        "where every score is the smallest float the shares are equal: what should such a query get?",
+    ),
+    Mistake("NaN", in_matrices(empty=None), "a query that may attend to nothing must get zeros, not NaN"),
+    Mistake("no softmax", mistaken(softmax=False), "turn the scores of each query into probabilities first"),
+    Mistake("softmax over queries", in_matrices(dim=-2, empty=None), "a query shares itself out among keys: last axis"),
+    Mistake(
+        "softmax over queries, no NaN",
+        in_matrices(dim=-2, empty=None, mix=lambda p, q, k, v: p.nan_to_num(0.0) @ v),
+        "the NaN came from a column of -inf: is that the axis along which a query shares itself out?",
+    ),
+    Mistake(
+        "softmax over heads", in_matrices(dim=1, empty=None), "axis 1 is the heads, and they do not compete: keys do"
+    ),
+    Mistake("softmax over all", in_matrices(dim=(0, 1, 2, 3)), "each query has a softmax of its own"),
+    Mistake("overflow", in_matrices(top="none"), "exp of a large score overflows: take away the largest of its row"),
+    Mistake(
+        "maximum of all", in_matrices(top="all"), "the maximum of each row: one far below that of all would vanish"
+    ),
+)
+WITH_NAN = ("no scale", "scale by K", "times the root", "scale by K'", "keys handed over", "overflow", "maximum of all")
 
 ATTENTION = Exercise(
     "scaled_dot_product_attention",
     "four steps: scores from q and k, the scale, the mask, the softmax; then the average of v. Look at the matrix version above",
     attention_inputs,
     loop_attention,
-    (
-        Mistake("no scale", mistaken(scale=lambda K, width: 1.0), "dot products grow with the key size: scale them"),
-        Mistake("scale by K", mistaken(scale=lambda K, width: float(K)), "divide by the square root of the key size"),
-        Mistake(
-            "scale by K'",
-            mistaken(scale=lambda K, width: math.sqrt(width)),
-            "the scale is that of the keys, not of the values",
-        ),
-        Mistake("mask inverted", mistaken(inverted=True), "True means that a query may attend"),
-        Mistake(
-            "mask late",
-            mistaken(mask_late=True),
-            "mask the scores before the softmax, so that each row still sums to 1",
-        ),
-        Mistake("zero, not -inf", in_matrices(hidden=0.0), "a hidden score must be -inf: exp(0) is 1, not 0"),
-        Mistake(
-            "softmax over queries",
-            in_matrices(dim=-2, empty=None),
-            "each query shares out its attention among the keys: the last axis",
-        ),
-        Mistake("NaN", in_matrices(empty=None), "a query that may attend to nothing must get zeros, not NaN"),
-        Mistake("no softmax", mistaken(softmax=False), "turn the scores of each query into probabilities first"),
-        Mistake(
-            "-100, not -inf",
-            in_matrices(hidden=-100.0),
-            "no number is small enough for every score: a hidden one is -inf",
-        ),
-        Mistake(
-            "overflow",
-            in_matrices(top="none"),
-            "exp of a large score overflows: take the largest score of each row away first",
-        ),
-        Mistake(
-            "maximum of all",
-            in_matrices(top="all"),
-            "the maximum of each row, not of all: a row far below it would vanish",
-        ),
-        Mistake("no mask, no answer", needs_a_mask, "the mask may be None: then every query sees every key"),
-        Mistake("mask ignored", lambda q, k, v, mask=None: loop_attention(q, k, v), "use the mask where there is one"),
+    MISTAKES
+    + tuple(
+        Mistake(f"{one.name}, NaN", careless(one.function), f"{one.hint}. And a query that sees nothing must get zeros")
+        for one in MISTAKES
+        if one.name in WITH_NAN
     ),
     (einsum_attention, exponential_attention, attention_by_rows),
     differentiable=True,
 )
 
-
-# split_heads(x, n_heads) -> (B, H, T, K)
-
-
-def loop_split(x: Tensor, n_heads: int) -> Tensor:
-    """Number i of head h is number h * K + i of the token."""
-    B, T, D = x.shape
-    K = D // n_heads
-    out = torch.empty(B, n_heads, T, K, dtype=x.dtype)
-    for h in range(n_heads):
-        for i in range(K):
-            out[:, h, :, i] = x[:, :, h * K + i]
-    return out
-
-
-HEADS = Exercise(
-    "split_heads",
-    "K = D / n_heads. First give the last axis two axes of its own, then move the axis of the heads",
-    lambda seed: [
-        (torch.randn(B, T, D, generator=Generator().manual_seed(seed + D), dtype=torch.float64), H)
-        for B, T, D, H in ((2, 5, 12, 3), (3, 4, 10, 2))
-    ],
-    loop_split,
-    (
-        Mistake(
-            "view only",
-            lambda x, H: x.reshape(x.shape[0], H, x.shape[1], x.shape[2] // H),
-            "cut the last axis into heads first, (B, T, H, K), then bring the heads forward",
-        ),
-        Mistake(
-            "heads inside",
-            lambda x, H: x.reshape(*x.shape[:2], x.shape[2] // H, H).permute(0, 3, 1, 2),
-            "the numbers of one head lie side by side: H comes before K when you cut",
-        ),
-        Mistake(
-            "not moved", lambda x, H: x.reshape(*x.shape[:2], H, x.shape[2] // H), "the heads go before the tokens"
-        ),
-        Mistake(
-            "tokens last",
-            lambda x, H: x.reshape(*x.shape[:2], H, x.shape[2] // H).permute(0, 2, 3, 1),
-            "swap tokens and heads only; the numbers of a head stay last",
-        ),
-    ),
-    (
-        lambda x, H: x.unflatten(-1, (H, x.shape[-1] // H)).transpose(1, 2),
-        lambda x, H: torch.stack(x.chunk(H, dim=-1), dim=1),
-        lambda x, H: torch.cat([part[:, None] for part in x.split(x.shape[-1] // H, dim=-1)], dim=1),
-    ),
-    differentiable=True,
-)
-
-EXERCISES = (MASK, ATTENTION, HEADS)
+EXERCISES = (ATTENTION,)

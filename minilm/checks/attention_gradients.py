@@ -30,10 +30,11 @@ def loop_share(dout: np.ndarray, n_kv_heads: int, served: str = "neighbours", jo
 
 
 def share_inputs(seed: int) -> list[tuple[Any, ...]]:
-    """H / G of 3, 2, 1 and H; no two axes alike."""
+    """Two with the numbers 1, 2, 3, ..., then H / G of 3, 2, 1 and H; no two axes alike."""
     generator = np.random.default_rng(seed)
+    counted = [(np.arange(1.0, 1 + n).reshape(1, n, 1, 1), 2) for n in (4, 6)]
     sizes = (((2, 6, 5, 3), 2), ((3, 8, 2, 5), 4), ((2, 3, 4, 5), 3), ((3, 4, 2, 7), 1))
-    return [(generator.standard_normal(shape), G) for shape, G in sizes]
+    return [*counted, *((generator.standard_normal(shape), G) for shape, G in sizes)]
 
 
 SHARE = Exercise(
@@ -113,24 +114,33 @@ def by_imaginary_step(dout: np.ndarray, cache: tuple[Any, ...]) -> tuple[np.ndar
     return tuple(gradients)
 
 
+def small_whole_numbers(axes: tuple[int, ...]) -> np.ndarray:
+    return (np.arange(2.0, 2 + np.prod(axes)) * 2 % 3 - 1).reshape(axes)
+
+
 def attention_inputs(seed: int) -> list[tuple[Any, ...]]:
-    """(dout, cache): K' != K; T != S and T == S; no mask, a random one, and one that hides everything from a query."""
+    """(dout, cache), the first three small and whole: K' != K; T != S and T == S; no mask, a random one, one that hides everything
+    from a query."""
     generator = np.random.default_rng([seed, 2])
     found = []
     for B, H, G, T, S, K, width, masked in (
+        (1, 1, 1, 2, 2, 2, 2, False),
+        (1, 4, 2, 1, 3, 1, 1, False),
+        (1, 1, 1, 2, 3, 1, 2, True),
         (2, 4, 2, 3, 4, 2, 3, True),
         (1, 6, 2, 3, 3, 2, 3, False),
         (2, 2, 1, 4, 4, 3, 2, True),
     ):
-        q = 2.0 * generator.standard_normal((B, H, T, K))
-        k, v = (2.0 * np.repeat(generator.standard_normal((B, G, S, size)), H // G, axis=1) for size in (K, width))
+        draw = small_whole_numbers if H * T * S * K <= 12 else lambda axes: 2.0 * generator.standard_normal(axes)
+        q = draw((B, H, T, K))
+        k, v = (np.repeat(draw((B, G, S, size)), H // G, axis=1) for size in (K, width))
         mask = generator.random((B, 1, T, S)) < (0.6 if masked else 2.0)
         mask[:, :, :, 0] = True
-        mask[0, 0, 1] &= not masked
+        mask[0, 0, T // 2] &= not masked
         visible, scale = mask.any(-1, keepdims=True), 1.0 / math.sqrt(K)
         weights = np.exp(np.einsum("bhtk,bhsk->bhts", q, k) * scale) * (mask | ~visible)
         shares = weights / weights.sum(-1, keepdims=True)
-        dout = generator.standard_normal((B, H, T, width))
+        dout = draw((B, H, T, width))
         found.append((dout, (q, k, v, G, scale, visible, shares * visible, (shares, -1))))
     return found
 
@@ -164,7 +174,7 @@ def in_steps(
 
     def backward(dout: np.ndarray, cache: tuple[Any, ...]) -> Three:
         q, k, v, G, scale, _, p, (raw, _) = cache
-        scale = 1.0 / math.sqrt(v.shape[-1]) if of == "values" else 1.0 / q.shape[-1] if of == "K" else scale
+        scale = 1.0 / math.sqrt(v.shape[-1]) if of == "values" else scale**2 if of == "K" else scale
         dp = dout @ turned(v)
         ds = through_softmax(dp, raw if empty == "flows" else p, softmax)
         dq = ds @ k * (scale if scales[0] else 1.0)
@@ -248,7 +258,11 @@ ATTENTION = Exercise(
             "dq not scaled", in_steps(scales=(False, True)), "k and q stand in the same product: both get the scale"
         ),
         Mistake("scale of the values", in_steps(of="values"), "the scale is in the cache, and it is that of the keys"),
-        Mistake("scale by K", in_steps(of="K"), "take the scale that the forward pass used: it has a root"),
+        Mistake(
+            "scale by K",
+            in_steps(of="K"),
+            "the scale that the forward pass used, and once: with its root, and not in ds and again in dq and dk",
+        ),
         Mistake(
             "an empty query flows",
             in_steps(empty="flows"),

@@ -1,6 +1,5 @@
-"""The exercises of lesson 04 on layers: the gradients of linear and SiLU. Oracles by complex steps, mistakes, alternatives."""
+"""The exercise of lesson 04 on a layer: the gradients of linear. Its oracle by complex steps, mistakes, alternatives."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -40,12 +39,18 @@ def linear_by_steps(dout: np.ndarray, cache: Cache) -> tuple[np.ndarray, np.ndar
 
 
 def linear_inputs(seed: int) -> list[Cache]:
-    """Rectangular weights; tokens along one, two and three axes; with and without a bias."""
+    """Small ones in whole numbers; rectangular weights; tokens along one, two and three axes; with and without a bias."""
     draw = np.random.default_rng(seed).standard_normal
+
+    def whole(*axes: int) -> np.ndarray:
+        return (np.arange(1.0, 1 + np.prod(axes)) * 3 % 5 - 1).reshape(axes)
+
     sizes = (((3,), 4, 2, True), ((5,), 2, 3, False), ((2, 4), 3, 5, True), ((3, 1, 2), 4, 2, True))
+    small = (((2,), 2, 1, True), ((2,), 2, 2, True), ((2,), 3, 2, False), ((2, 2), 2, 3, True))
     return [
-        (draw((*axes, n_out)), (draw((*axes, n_in)), draw((n_out, n_in)), has_bias))
-        for axes, n_in, n_out, has_bias in sizes
+        (numbers((*axes, n_out)), (numbers((*axes, n_in)), numbers((n_out, n_in)), has_bias))
+        for numbers, cases in ((lambda axes: whole(*axes), small), (draw, sizes))
+        for axes, n_in, n_out, has_bias in cases
     ]
 
 
@@ -106,7 +111,7 @@ LINEAR = Exercise(
         ),
         Mistake(
             "weight for x transposed",
-            lambda dout, cache: (dout @ cache[1].T, None, None),
+            linear_changed(lambda dout, cache, dx, dw, db: (dout @ cache[1].T, dw, db)),
             "dx_i is a sum over the outputs o: along which axis of the weight do they lie?",
         ),
         Mistake(
@@ -123,6 +128,16 @@ LINEAR = Exercise(
             "divided by the tokens",
             linear_changed(lambda dout, cache, dx, dw, db: (dx, dw / n_tokens(dout), db / n_tokens(dout))),
             "if the loss is a mean, dout was divided already where that mean was taken: not once more here",
+        ),
+        Mistake(
+            "bias keeps an axis",
+            linear_changed(lambda dout, cache, dx, dw, db: (dx, dw, db[None])),
+            "the bias has one axis, and so has its gradient: no keepdims",
+        ),
+        Mistake(
+            "weight averaged",
+            linear_changed(lambda dout, cache, dx, dw, db: (dx, dw / n_tokens(dout), db)),
+            "every token uses the same weight, and their parts add up: no mean",
         ),
         Mistake(
             "bias summed over one axis",
@@ -143,6 +158,26 @@ LINEAR = Exercise(
             "two axes, transposed",
             lambda dout, cache: (dout @ cache[1], cache[0].T @ dout, dout.sum(0) if cache[2] else None),
             "compare the shape of your second product with that of the weight",
+        ),
+        Mistake(
+            "tokens in one row",
+            linear_changed(lambda dout, cache, dx, dw, db: (dx.reshape(-1, dx.shape[-1]), dw, db)),
+            "dx has the shape of x: the axes of the tokens that you made one of have to come back",
+        ),
+        Mistake(
+            "a weight for each text",
+            linear_changed(lambda dout, cache, dx, dw, db: (dx, dout.swapaxes(-1, -2) @ cache[0], db)),
+            "all texts share one weight: its gradient has two axes, and their parts are added up",
+        ),
+        Mistake(
+            "x forgotten",
+            linear_changed(lambda dout, cache, dx, dw, db: (dx, db[:, None] + np.zeros_like(dw), db)),
+            "how much a weight matters depends on the x that it multiplies: where is x?",
+        ),
+        Mistake(
+            "star for @",
+            linear_changed(lambda dout, cache, dx, dw, db: (dout * cache[1], dw, db)),
+            "* multiplies place by place; a sum over the outputs is a matrix product",
         ),
         Mistake(
             "dout ignored",
@@ -168,94 +203,4 @@ LINEAR = Exercise(
     (linear_by_einsum, linear_token_by_token, linear_with_ones),
 )
 
-
-# silu_backward(dout, cache) -> dx; the cache is (x, s) with s = sigmoid(x)
-
-
-def silu_by_steps(dout: np.ndarray, cache: Cache) -> np.ndarray:
-    return slopes(lambda moved: moved / (1 + np.exp(-moved)), cache[0], dout)
-
-
-def silu_inputs(seed: int) -> list[Cache]:
-    """Numbers near 0 and large ones, of both signs."""
-    rng = np.random.default_rng(seed)
-    xs = [rng.standard_normal(axes) * size for axes, size in (((4,), 0.3), ((3, 5), 2.0), ((2, 3, 2), 12.0))]
-    return [(rng.standard_normal(x.shape), (x, 1 / (1 + np.exp(-x)))) for x in xs]
-
-
-def silu_slope(slope: Callable[[np.ndarray, np.ndarray], Any]) -> Backward:
-    """dout times a slope that was worked out from x and s."""
-    return lambda dout, cache: dout * slope(*cache)
-
-
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-x))
-
-
-def silu_number_by_number(dout: np.ndarray, cache: Cache) -> np.ndarray:
-    dx = np.zeros_like(dout)
-    for place in np.ndindex(dout.shape):
-        x = float(cache[0][place])
-        e = math.exp(-abs(x))
-        s = 1 / (1 + e) if x > 0 else e / (1 + e)
-        dx[place] = dout[place] * (s + x * e / (1 + e) ** 2)
-    return dx
-
-
-SILU = Exercise(
-    "silu_backward",
-    "each number goes its own way: dx = dout times the slope of x · s. Both factors of the product depend on x",
-    silu_inputs,
-    silu_by_steps,
-    (
-        Mistake(
-            "dout forgotten",
-            lambda dout, cache: silu_by_steps(np.ones_like(dout), cache),
-            "that is the slope of the SiLU alone; the chain rule multiplies it by what comes from above",
-        ),
-        Mistake("s only", silu_slope(lambda x, s: s), "s moves with x too: the product rule has two terms"),
-        Mistake(
-            "s' only",
-            silu_slope(lambda x, s: x * s * (1 - s)),
-            "x itself moves as well, with s in front of it: the product rule has another term",
-        ),
-        Mistake("slope of s left out", silu_slope(lambda x, s: s + x), "the second term needs the slope of s, not a 1"),
-        Mistake(
-            "slope of s at x",
-            silu_slope(lambda x, s: s + x * x * (1 - x)),
-            "the slope of the sigmoid is a formula in its output s: you put x there",
-        ),
-        Mistake(
-            "slope of s at s",
-            silu_slope(lambda x, s: s + x * sigmoid(s) * (1 - sigmoid(s))),
-            "s in the cache is the sigmoid already: do not apply it again",
-        ),
-        Mistake(
-            "slope of the sigmoid",
-            silu_slope(lambda x, s: s * (1 - s)),
-            "that is the slope of the sigmoid; the SiLU is x times it",
-        ),
-        Mistake(
-            "as ReLU",
-            silu_slope(lambda x, s: x > 0),
-            "0 or 1 is the slope of a ReLU: the SiLU bends smoothly, and has a slope below 0 too",
-        ),
-        Mistake(
-            "output for input",
-            silu_slope(lambda x, s: s * (1 + x * s * (1 - s))),
-            "somewhere you have the output x · s where the formula has x",
-        ),
-        Mistake(
-            "falling sigmoid",
-            silu_slope(lambda x, s: s - x * s * (1 - s)),
-            "the sigmoid rises everywhere: its slope is never below 0. Look for a lost sign",
-        ),
-    ),
-    (
-        lambda dout, cache: dout * (cache[1] + cache[0] * cache[1] * (1 - cache[1])),
-        lambda dout, cache: dout * sigmoid(cache[0]) + dout * cache[0] * (1 - np.tanh(cache[0] / 2) ** 2) / 4,
-        silu_number_by_number,
-    ),
-)
-
-EXERCISES = (LINEAR, SILU)
+EXERCISES = (LINEAR,)

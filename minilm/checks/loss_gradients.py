@@ -1,4 +1,4 @@
-"""The exercises of lesson 04 on the way from scores to a loss: the gradients of softmax and cross-entropy."""
+"""The exercise of lesson 04 on the loss: the gradient of cross-entropy. Its oracle in loops, mistakes, alternatives."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,111 +9,6 @@ from minilm.checks.compare import Exercise, Mistake
 
 Cache = tuple[Any, ...]
 Backward = Callable[[Any, Cache], np.ndarray]
-
-# softmax_backward(dout, cache) -> dx; the cache is (p, dim)
-
-
-def softmax_by_slopes(dout: np.ndarray, cache: Cache) -> np.ndarray:
-    """The chain rule as it stands: the slope of every probability i in every score j, one after the other."""
-    p, d = (np.moveaxis(array, cache[1], -1) for array in (cache[0], dout))
-    dx = np.zeros_like(p)
-    for j in range(p.shape[-1]):
-        for i in range(p.shape[-1]):
-            dx[..., j] += d[..., i] * p[..., i] * ((i == j) - p[..., j])
-    return np.moveaxis(dx, -1, cache[1])
-
-
-def softmax_inputs(seed: int) -> list[Cache]:
-    """One to three axes, the softmax along the first, a middle or the last; a probability that is 0."""
-    rng = np.random.default_rng(seed)
-    cases = []
-    for axes, dim in (((4,), -1), ((3, 5), -1), ((4, 3), 0), ((2, 3, 4), 1), ((2, 3, 4), -1)):
-        e = np.exp(rng.standard_normal(axes) * 1.5)
-        e.flat[1] = 0.0
-        cases.append((rng.standard_normal(axes) + 0.5, (e / e.sum(dim, keepdims=True), dim)))
-    return cases
-
-
-def softmax_formula(formula: Callable[..., np.ndarray]) -> Backward:
-    """formula(p, dout, total), where total(x) is the sum along the axis of the softmax, kept as an axis of length 1."""
-    return lambda dout, cache: formula(cache[0], dout, lambda x: x.sum(cache[1], keepdims=True))
-
-
-def softmax_by_matrices(dout: np.ndarray, cache: Cache) -> np.ndarray:
-    p, d = (np.moveaxis(array, cache[1], -1) for array in (cache[0], dout))
-    slopes = p[..., None] * np.eye(p.shape[-1]) - p[..., None] * p[..., None, :]
-    return np.moveaxis((slopes @ d[..., None])[..., 0], -1, cache[1])
-
-
-SOFTMAX = Exercise(
-    "softmax_backward",
-    "take one score j: the way through its own probability, less what it takes from all of them. Which sum is the same for all j?",
-    softmax_inputs,
-    softmax_by_slopes,
-    (
-        Mistake(
-            "diagonal only",
-            softmax_formula(lambda p, dout, total: dout * p * (1 - p)),
-            "a score moves every probability, not only its own: all of them sum to 1",
-        ),
-        Mistake(
-            "sum left out",
-            softmax_formula(lambda p, dout, total: p * dout),
-            "a score that grows takes something away from the others: where is that part?",
-        ),
-        Mistake(
-            "always the last axis",
-            lambda dout, cache: softmax_by_slopes(dout, (cache[0], -1)),
-            "the softmax runs along the axis dim of the cache, which need not be the last",
-        ),
-        Mistake(
-            "axis lost",
-            lambda dout, cache: cache[0] * (dout - (cache[0] * dout).sum(cache[1])),
-            "a sum along an axis makes it vanish, and rows no longer meet their own sum: keepdims=True",
-        ),
-        Mistake(
-            "one sum for all",
-            lambda dout, cache: cache[0] * (dout - (cache[0] * dout).sum()),
-            "each row is a softmax of its own, and has its own sum",
-        ),
-        Mistake(
-            "mean for sum",
-            lambda dout, cache: cache[0] * (dout - (cache[0] * dout).mean(cache[1], keepdims=True)),
-            "the p are weights already: what they weigh is summed, not divided once more",
-        ),
-        Mistake(
-            "not weighted",
-            lambda dout, cache: cache[0] * (dout - dout.mean(cache[1], keepdims=True)),
-            "it has the right answer, 0, where all dout are equal, but an average over i must be weighted with p_i",
-        ),
-        Mistake(
-            "without p_i",
-            softmax_formula(lambda p, dout, total: p * (dout - total(dout))),
-            "the slope of p_i in another score is -p_i p_j: one of the two is missing in your sum",
-        ),
-        Mistake(
-            "of the logarithm",
-            softmax_formula(lambda p, dout, total: dout - p * total(dout)),
-            "that is the gradient of log(softmax): here the probabilities themselves go on",
-        ),
-        Mistake(
-            "without p_j",
-            softmax_formula(lambda p, dout, total: dout - total(p * dout)),
-            "a score whose probability is nearly 0 moves nearly nothing: what must stand in front?",
-        ),
-        Mistake(
-            "sign",
-            softmax_formula(lambda p, dout, total: p * (total(p * dout) - dout)),
-            "raising a score raises its own probability: look at the sign",
-        ),
-    ),
-    (
-        softmax_by_matrices,
-        softmax_formula(lambda p, dout, total: p * dout - p * total(p * dout)),
-        softmax_formula(lambda p, dout, total: p * (dout * (1 - p) - (total(p * dout) - p * dout))),
-    ),
-)
-
 
 # cross_entropy_backward(dout, cache) -> dlogits; the cache is (log_probs, labels, counted, n_counted)
 
@@ -131,18 +26,35 @@ def loss_row_by_row(dout: float, cache: Cache) -> np.ndarray:
 
 
 def loss_inputs(seed: int) -> list[tuple[float, Cache]]:
-    """Targets that are not counted and whose label is 0 in the cache; two that are equal; a batch without any target."""
+    """Small ones by hand, then drawn ones. Targets that are not counted, whose label is 0 in the cache; two that are equal; a
+    batch without any target."""
     rng = np.random.default_rng(seed)
     cases = []
+
+    def add(dout: float, x: np.ndarray, labels: np.ndarray, counted: np.ndarray) -> None:
+        log_probs = x - np.log(np.exp(x).sum(-1, keepdims=True))
+        labels = np.where(counted, labels, 0)[..., None]
+        cases.append((dout, (log_probs, labels, counted, max(int(counted.sum()), 1))))
+
+    add(1.0, np.log([[1.0, 3.0], [1.0, 1.0]]), np.array([1, 1]), np.array([True, True]))
+    add(
+        2.0,
+        np.log([[1.0, 1.0, 2.0], [2.0, 1.0, 1.0], [1.0, 5.0, 2.0]]),
+        np.array([2, 0, 1]),
+        np.array([True, False, True]),
+    )
+    add(
+        1.0,
+        np.log([[[1.0, 3.0], [3.0, 1.0]], [[1.0, 1.0], [7.0, 1.0]]]),
+        np.array([[1, 0], [1, 1]]),
+        np.array([[1, 1], [1, 0]]) > 0,
+    )
     for axes, V, dout in (((3,), 4, 1.0), ((5,), 7, 1.75), ((2, 3), 5, -0.6), ((4,), 3, 1.0)):
-        x = rng.standard_normal((*axes, V)) * 2
         counted = np.full(axes, V > 3)
         counted.flat[1] = False
         targets = rng.integers(1, V, axes)
         targets.flat[[0, 2]] = V - 1
-        labels = np.where(counted, targets, 0)[..., None]
-        log_probs = x - np.log(np.exp(x).sum(-1, keepdims=True))
-        cases.append((dout, (log_probs, labels, counted, max(int(counted.sum()), 1))))
+        add(dout, rng.standard_normal((*axes, V)) * 2, targets, counted)
     return cases
 
 
@@ -177,6 +89,27 @@ def in_one_axis_of_rows(pick: Callable[[np.ndarray], np.ndarray]) -> Backward:
 
 def loss_of_all(dout: float, cache: Cache) -> np.ndarray:
     return loss_row_by_row(dout, (*cache[:2], np.ones_like(cache[2]), cache[3]))
+
+
+def counted_by_broadcast(dout: float, cache: Cache) -> np.ndarray:
+    return loss_of_all(dout, cache) * cache[2]
+
+
+def divided_by_who_counts(dout: float, cache: Cache) -> np.ndarray:
+    with np.errstate(invalid="ignore"):
+        return loss_row_by_row(dout, (*cache[:3], 1)) / cache[2].sum()
+
+
+def labels_as_rows(dout: float, cache: Cache) -> np.ndarray:
+    log_probs, labels, counted, n_counted = cache
+    y = np.zeros_like(log_probs)
+    y[labels] = 1.0
+    return (np.exp(log_probs) - y) * counted[..., None] * dout / n_counted
+
+
+def eye_with_an_axis(dout: float, cache: Cache) -> np.ndarray:
+    log_probs, labels, counted, n_counted = cache
+    return (np.exp(log_probs) - np.eye(log_probs.shape[-1])[labels]) * counted[..., None] * dout / n_counted
 
 
 def loss_in_flat_rows(dout: float, cache: Cache) -> np.ndarray:
@@ -220,6 +153,26 @@ CROSS_ENTROPY = Exercise(
             loss_formula(lambda p, y, labels: p - y, lambda cache: cache[3] * cache[0].shape[-1]),
             "the loss is a mean over targets, not over scores: how many losses are there in a row?",
         ),
+        Mistake(
+            "mean over the first axis",
+            loss_formula(lambda p, y, labels: p - y, lambda cache: len(cache[0])),
+            "how many targets were counted stands in the cache: the first axis may be that of the texts",
+        ),
+        Mistake(
+            "divided by nobody",
+            divided_by_who_counts,
+            "where no target counts, that is 0 / 0: the forward pass divided by the number in the cache",
+        ),
+        Mistake(
+            "who counts along the wrong axis",
+            counted_by_broadcast,
+            "counted has an entry for each row, and numpy lines it up with the last axis: give it one more axis",
+        ),
+        Mistake(
+            "one softmax of all rows",
+            loss_formula(lambda p, y, labels: p / p.sum() - y),
+            "each row is a softmax of its own: a sum without an axis goes over all of them",
+        ),
         Mistake("all count", loss_of_all, "a target that is not counted cannot move the loss: what is its row, then?"),
         Mistake(
             "log p for p",
@@ -262,6 +215,16 @@ CROSS_ENTROPY = Exercise(
             "each row has one target, its own: pair the row with its label when you pick the place",
         ),
         Mistake(
+            "labels as rows",
+            labels_as_rows,
+            "one index picks whole rows: each row needs its own place along the last axis",
+        ),
+        Mistake(
+            "a row of y for each pair",
+            eye_with_an_axis,
+            "the labels come as (..., 1), so y got an axis more than p: compare their shapes",
+        ),
+        Mistake(
             "an axis too many",
             in_one_axis_of_rows(lambda labels: labels),
             "the labels come as (..., 1): with that last axis they meet every row, not each its own",
@@ -275,4 +238,4 @@ CROSS_ENTROPY = Exercise(
     (loss_in_flat_rows, loss_through_log_softmax, loss_formula(lambda p, y, labels: p * (1 - y) + (p - 1) * y)),
 )
 
-EXERCISES = (SOFTMAX, CROSS_ENTROPY)
+EXERCISES = (CROSS_ENTROPY,)

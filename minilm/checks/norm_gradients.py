@@ -47,9 +47,18 @@ def rms_oracle(dout: np.ndarray, cache: tuple[Any, ...]) -> Gradients:
 
 
 def cases(seed: int, centre: bool) -> list[tuple[Any, ...]]:
-    """(dout, cache): tokens far from mean 0, one of them so small that eps counts, gains that are not 1; with and without."""
+    """(dout, cache): three by hand whose n is 1 or -1; tokens far from mean 0, one of them so small that eps counts; gains that
+    are not 1; with and without."""
     generator = np.random.default_rng([seed, centre])
-    found = []
+    n, dout, gains = np.array([-1.0, -1, 1, 1]), np.array([[4.0, 0, 8, 0], [0.0, 4, 4, -8]]), np.array([1.0, 2, 3, -1])
+    found: list[tuple[Any, ...]] = [
+        (dout[:1], (n[None], np.array([[0.5]]), gains, *([True] if centre else []))),
+        (
+            dout[:, None],
+            (np.array([[n], [n[[2, 0, 3, 1]]]]), np.array([[[0.5]], [[2.0]]]), gains, *([True] if centre else [])),
+        ),
+        (dout, (np.array([n, n[[2, 0, 3, 1]]]), np.array([[0.5], [2.0]]), *([gains, False] if centre else [None]))),
+    ]
     for shape, eps, with_more in (((3, 4), 0.03, True), ((2, 3, 5), 0.2, False), ((3, 2, 7), 0.01, True)):
         x = 2.5 * generator.standard_normal(shape) + 3.0
         x[-1] *= 0.01
@@ -75,6 +84,7 @@ def dx_with(
     total: bool = False,
     tokens: bool = False,
     with_n: bool = True,
+    sign: float = -1.0,
 ) -> np.ndarray:
     """(dn - mean(dn) - n mean(dn n)) r; `less` is taken from the D that the means divide by, `tokens` averages over those too."""
 
@@ -87,8 +97,13 @@ def dx_with(
     if mean:
         out = out - average(dn)
     if spread:
-        out = out - n * average(dn * n if with_n else dn)
+        out = out + sign * n * average(dn * n if with_n else dn)
     return out * r
+
+
+def joined(a: np.ndarray, how: str) -> np.ndarray:
+    """The tokens of a (..., D) joined as they should be, or along one axis, or not at all."""
+    return a if how == "kept" else a.sum(0) if how == "one axis" else added(a)
 
 
 def layer_with(gain: str = "first", r: str = "times", dweight: str = "sum", bias: bool = False, **switches: Any) -> Any:
@@ -99,9 +114,9 @@ def layer_with(gain: str = "first", r: str = "times", dweight: str = "sum", bias
         factor = {"times": inverse, "divided": 1.0 / inverse, "none": np.ones_like(inverse)}[r]
         dx = dx_with(dout * weight if gain == "first" else dout, n, factor, **switches)
         dx = dx * weight if gain == "last" else dx
-        dgain = dout * weight * n if dweight == "with gain" else dout * n
         tokens = dout.size // dout.shape[-1] if dweight == "mean" else 1
-        return dx, added(dgain) / tokens, added(dout) / tokens if has_bias or bias else None
+        dgain = dout * weight * n if dweight == "with gain" else dout if dweight == "without n" else dout * n
+        return dx, joined(dgain, dweight) / tokens, joined(dout, dweight) / tokens if has_bias or bias else None
 
     return backward
 
@@ -115,8 +130,8 @@ def rms_with(gain: str = "first", r: bool = True, dweight: str = "sum", **switch
         switches.setdefault("mean", False)
         dx = dx_with(dout * gains if gain == "first" else dout, n, inverse if r else np.ones_like(inverse), **switches)
         dx = dx * gains if gain == "last" else dx
-        dgain = added(dout * n if dweight == "sum" else dout * gains * n)
-        return dx, None if weight is None else dgain
+        dgain = dout * gains * n if dweight == "with gain" else dout * n
+        return dx, None if weight is None else joined(dgain, dweight)
 
     return backward
 
@@ -219,6 +234,14 @@ LAYER = Exercise(
             layer_with(dweight="with gain"),
             "out = n · weight: the slope in the weight is n alone",
         ),
+        Mistake(
+            "no sum over tokens", layer_with(dweight="kept"), "all tokens share one weight: its gradient is a row (D,)"
+        ),
+        Mistake(
+            "summed over one axis", layer_with(dweight="one axis"), "all axes but the last are tokens: none may stay"
+        ),
+        Mistake("weight without n", layer_with(dweight="without n"), "the weight multiplies n: its slope holds n"),
+        Mistake("sign", layer_with(sign=1.0), "where the spread grows n shrinks: look at the sign of the last term"),
         Mistake("bias that was not there", layer_with(bias=True), "where there was no bias, its gradient is None"),
     ),
     (layer_by_jacobian, layer_by_ways, layer_by_sums),
@@ -247,6 +270,13 @@ RMS = Exercise(
             rms_with(dweight="with gain"),
             "out = n · weight: the slope in the weight is n alone",
         ),
+        Mistake(
+            "no sum over tokens", rms_with(dweight="kept"), "all tokens share one weight: its gradient is a row (D,)"
+        ),
+        Mistake(
+            "summed over one axis", rms_with(dweight="one axis"), "all axes but the last are tokens: none may stay"
+        ),
+        Mistake("sign", rms_with(sign=1.0), "where x grows r shrinks: look at the sign of the second term"),
         Mistake(
             "needs a weight", needs_a_gain, "the weight may be None: then n is the output, and there is no dweight"
         ),

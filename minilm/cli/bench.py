@@ -1,30 +1,66 @@
-"""`minilm bench`: speed as ratios, both sides measured in turn in one run, since a machine's speed drifts."""
+"""`minilm bench`: speed as ratios, both sides measured in turn in one run, since a machine's speed drifts; and quality by time."""
 
+import argparse
 import importlib
 import json
-import statistics
-import time
-from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
 
-from minilm.cli.options import Parser, seed
+from minilm.bench.stopwatch import compare
+from minilm.cli.options import Parser, refuse_unknown, seed, typed_values
+from minilm.cli.train import attention_part
+from minilm.models.config import SpeedrunConfig
+from minilm.training.config import TrainConfig
 
-TOPICS = ("tokenizer", "ngram", "attention")
+CONTESTS, TABLES = ("tokenizer", "ngram", "attention"), ("training", "blocks", "ablation")
+Number = TypeVar("Number", int, float)
+TOPICS = (*CONTESTS, *TABLES)
 
 
 def run(arguments: list[str]) -> int:
-    """Measure one topic and print seconds and ratios."""
+    """Measure one topic and print what came out."""
     parser = Parser("bench", "Measure our code beside a peer's in one run.", "minilm bench tokenizer")
     parser.option("topic", choices=TOPICS, help="what to measure")
     parser.option("--runs", type=int, default=5, metavar="N", help="timed runs of each side (default: 5)")
     parser.option("--large", action="store_true", help="the long contests of the topic instead of the short ones")
-    parser.option("--seed", type=seed, default=0, rare=True, help="accepted everywhere; the inputs are fixed")
+    parser.option("--seed", type=seed, default=0, rare=True, help="first seed of a training; other inputs are fixed")
     parser.option("--json", action="store_true", help="one JSON object")
+    add_table_flags(parser)
     options = parser.read(arguments)
     if options.runs < 1:
         raise ValueError(f"--runs is {options.runs}: it must be at least 1")
-    rows, topic = [], importlib.import_module(f"minilm.bench.{options.topic}")
-    if options.large and not hasattr(topic, "large_contests"):
+    topic = importlib.import_module(f"minilm.bench.{options.topic}")
+    if options.large and not (hasattr(topic, "large_contests") or hasattr(topic, "large_table")):
         raise ValueError(f"--large: {options.topic} has no long contests; leave it out")
+    return run_table(topic, options) if options.topic in TABLES else run_contests(topic, options)
+
+
+def add_table_flags(parser: Parser) -> None:
+    """What only the topics that train can be told; a flag that is not given is None."""
+    flags: dict[str, dict[str, Any]] = {
+        "--out": {
+            "metavar": "FILE",
+            "help": "JSONL file to which each row is added; rows in it are not measured again",
+        },
+        "--data": {"metavar": "TEXT", "help": "a file, or stories:N (default: the topic's own text)"},
+        "--seconds": {"type": float, "nargs": "+", "metavar": "S", "help": "seconds of each training"},
+        "--seeds": {"type": int, "metavar": "N", "help": "trainings of each row: medians and spread (default: 1)"},
+        "--tune": {"action": "store_true", "help": "score on a third of the training side, to choose settings by"},
+        "--steps": {"type": int, "metavar": "N", "help": "updates of each training, instead of seconds"},
+        "--split": {"type": float, "metavar": "F", "help": "fraction of a file to train on (default: 0.9)"},
+        "--only": {"metavar": "TEXT", "help": "only rows whose names hold this"},
+        "--set": {"nargs": "+", "metavar": "NAME=VALUE", "help": "settings of our recipe, such as warmup=5 n_layers=2"},
+    }
+    for name, settings in flags.items():
+        parser.option(name, default=None, rare=name in ("--steps", "--split", "--only", "--set"), **settings)
+
+
+def run_contests(topic: Any, options: argparse.Namespace) -> int:
+    """Two sides a row: seconds and ratios."""
+    for name in ("out", "data", "seconds", "seeds", "tune", "steps", "split", "only", "set"):
+        if getattr(options, name) is not None:
+            raise ValueError(f"--{name}: {options.topic} trains nothing; leave it out, or choose {', '.join(TABLES)}")
+    rows = []
     contests = topic.large_contests() if options.large else topic.contests()
     for name, (ours, peer) in contests.items():
         try:
@@ -41,14 +77,56 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-def compare(ours: Callable[[], object], peer: Callable[[], object], runs: int) -> dict[str, float]:
-    """Median seconds of both, run in turn after one warm-up each, and the median of the ratios ours / peer."""
-    seconds: tuple[list[float], list[float]] = ([], [])
-    for number in range(runs + 1):
-        for side, function in enumerate((ours, peer)):
-            started = time.perf_counter()
-            function()
-            if number:
-                seconds[side].append(time.perf_counter() - started)
-    ratio = statistics.median(a / b for a, b in zip(*seconds, strict=True))
-    return {"ours_s": statistics.median(seconds[0]), "peer_s": statistics.median(seconds[1]), "ratio": ratio}
+def run_table(topic: Any, options: argparse.Namespace) -> int:
+    """A row for each job: a table of medians, and what it comes to."""
+    from minilm.bench.table import Request, format_table, measure, medians
+
+    request = Request(
+        data=options.data,
+        split=0.9 if options.split is None else options.split,
+        tune=bool(options.tune),
+        seconds=tuple(at_least("--seconds", seconds, 0.1) for seconds in options.seconds or ()),
+        steps=None if options.steps is None else at_least("--steps", options.steps, 1),
+        changes=read_changes(options.set or []),
+        runs=options.runs,
+        seeds=tuple(
+            options.seed + i for i in range(1 if options.seeds is None else at_least("--seeds", options.seeds, 1))
+        ),
+        attention=attention_part,
+    )
+    jobs = topic.large_table(request) if options.large else topic.table(request)
+    chosen = [job for job in jobs if (options.only or "") in job.name]
+    if not chosen:
+        raise ValueError(f"--only {options.only!r}: no row is called so; the first one is {jobs[0].name!r}")
+    out = Path(options.out) if options.out else None
+    rows = measure(chosen, request.settings(options.topic), out, progress=not options.json)
+    sentences = topic.conclusions(rows) if hasattr(topic, "conclusions") else []
+    if options.json:
+        print(json.dumps({"topic": options.topic, "rows": rows, "medians": medians(rows), "conclusions": sentences}))
+        return 0
+    print(format_table(medians(rows)))
+    print("\n".join(sentences))
+    return 0
+
+
+def at_least(flag: str, value: Number, bound: Number) -> Number:
+    """The value; ValueError if it is too small."""
+    if not value >= bound:
+        raise ValueError(f"{flag} is {value}: it must be at least {bound}")
+    return value
+
+
+def read_changes(pairs: list[str]) -> dict[str, Any]:
+    """["warmup=5", "optimizer=adamw"] -> {"warmup": 5, "optimizer": "adamw"}, with the types of the configs' fields."""
+    table: dict[str, Any] = {}
+    for pair in pairs:
+        name, sign, value = pair.partition("=")
+        if not sign:
+            raise ValueError(f"--set {pair}: write NAME=VALUE")
+        try:
+            table[name] = json.loads(value)
+        except ValueError:
+            table[name] = value
+    typed = {**typed_values(SpeedrunConfig, table), **typed_values(TrainConfig, table)}
+    refuse_unknown(table, set(typed), "--set")
+    return typed

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,10 +11,12 @@ from typing import Any
 from minilm.cli.options import Parser, seed, typed_values
 from minilm.models.accounting import BYTES, Account, account, total
 from minilm.models.config import GPTConfig, SpeedrunConfig, gpt2_config, llama_config
+from minilm.models.initialisation import Start, initialisation
 
 PRESETS: dict[str, Callable[..., Any]] = {"gpt": gpt2_config, "llama": llama_config, "speedrun": SpeedrunConfig}
 SHOWN = ("vocab_size", "context_length", "d_model", "n_layers", "n_heads")
 LARGEST = 10**9  # of every size: what is beyond is a slip of the keyboard
+MOST_LISTED = 1000  # layers whose parameters are listed one by one
 
 
 def parser_of_describe() -> Parser:
@@ -29,6 +33,7 @@ def parser_of_describe() -> Parser:
         "--dtype", choices=tuple(BYTES), default="float32", help="of weights and activations (default: float32)"
     )
     parser.option("--plot", metavar="FILE.png", help="draw the block with its shapes (.png, .svg or .pdf)")
+    parser.option("--init", action="store_true", help="also how each parameter starts: its law, its size, and why")
     parser.option("--json", action="store_true", help="one JSON object")
     parser.option("--seed", type=seed, default=0, rare=True, help="accepted everywhere; a description draws nothing")
     for config in (GPTConfig, SpeedrunConfig):
@@ -43,24 +48,29 @@ def run(arguments: list[str]) -> int:
     if plot and Path(plot).suffix not in (".png", ".svg", ".pdf"):
         raise ValueError(f"--plot {plot}: the name of a picture ends in .png, .svg or .pdf")
     sizes = chosen_sizes(options)
-    how = {"batch_size": options["batch_size"], "dtype": options["dtype"]}
     if options["config"] in PRESETS:
-        kind = options["config"]
-        parts: list[Account | Counted] = [dataclasses.replace(account(preset(kind, sizes), **how), kind=kind)]
+        kind, length = options["config"], None
+        models: list[Any] = [preset(kind, sizes)]
     else:
-        kind, parts = describe_checkpoint(options["config"], sizes, how)
+        length = sizes.pop("context_length", None)
+        kind, models = read_checkpoint(options["config"], sizes)
+    parts = [describe(model, kind, options["batch_size"], length, options["dtype"]) for model in models]
     transformers = [part for part in parts if isinstance(part, Account)]
-    if plot and not transformers:
-        raise ValueError(f"--plot draws a transformer's block, and a model of kind {kind} has none: leave it out")
+    for name, what in (("--plot", "draws a transformer's block"), ("--init", "tells how a transformer starts")):
+        if options[name.strip("-")] and not transformers:
+            raise ValueError(f"{name} {what}, and a model of kind {kind} has none: leave it out")
     if plot:
         from minilm.plots.block import plot_block
 
         plot_block(transformers[0].bricks, plot)
+    starts = [starts_of(model) if options["init"] else () for model in models]
     if options["json"]:
-        print(json.dumps(to_dict(kind, parts)))
+        print(json.dumps(to_dict(kind, parts, starts)))
         return 0
-    for part in parts:
+    for part, started in zip(parts, starts, strict=True):
         print("\n".join(format_account(part) if isinstance(part, Account) else format_counted(part)))
+        if started:
+            print("\n".join(format_starts(started)))
     if len(parts) > 1:
         print(f"\nTogether, as a {kind}: {sum(part.parameters for part in parts):,} parameters.")
     if plot:
@@ -109,14 +119,13 @@ def preset(name: str, sizes: dict[str, Any]) -> Any:
     return PRESETS[name](**typed_values(config, sizes))
 
 
-def describe_checkpoint(folder: str, sizes: dict[str, Any], how: dict[str, Any]) -> tuple[str, list[Account | Counted]]:
-    """The kind of the model in a run's or checkpoint's folder, and an account of it, or of both models of a mixture."""
+def read_checkpoint(folder: str, sizes: dict[str, Any]) -> tuple[str, list[Any]]:
+    """The kind of the model in a run's or checkpoint's folder, and its config, or a Counted; of a mixture both halves."""
     if not Path(folder).is_dir():
         known = ", ".join(PRESETS)
         raise ValueError(
             f"{folder!r} is neither one of {known} nor the folder of a run: an n-gram has no size until it has counted"
         )
-    length = sizes.pop("context_length", None)
     if sizes:
         name = flag(next(iter(sizes)))
         raise ValueError(f"{name} is fixed in a trained model: leave it out, or describe one of {', '.join(PRESETS)}")
@@ -124,22 +133,43 @@ def describe_checkpoint(folder: str, sizes: dict[str, Any], how: dict[str, Any])
 
     model = load_checkpoint(folder).model
     halves = [model.neural, model.counted] if hasattr(model, "counted") else [model]
-    return model.kind, [describe_model(half, length, how) for half in halves]
+    return model.kind, [counted(half) if hasattr(half, "n_parameters") else half.config for half in halves]
 
 
-def describe_model(model: Any, length: int | None, how: dict[str, Any]) -> Account | Counted:
-    """The account of a built model: by its config if it is a transformer, by its arrays if it was counted."""
-    if hasattr(model, "n_parameters"):
-        return Counted(model.kind, model.n_parameters, sum(array.nbytes for array in model.arrays().values()))
-    return account(model.config, length=length, **how)
+def counted(model: Any) -> Counted:
+    """What its arrays tell of an n-gram."""
+    return Counted(model.kind, model.n_parameters, sum(array.nbytes for array in model.arrays().values()))
+
+
+def describe(model: Any, kind: str, batch_size: int, length: int | None, dtype: str) -> Account | Counted:
+    """The account of a config, under the name of the preset if it has one; a Counted as it is."""
+    if isinstance(model, Counted):
+        return model
+    found = account(model, batch_size, length, dtype)
+    return dataclasses.replace(found, kind=kind) if kind in PRESETS else found
+
+
+def starts_of(model: Any) -> tuple[Start, ...]:
+    """How the parameters of a config start, of a Counted nothing; a ValueError if they are too many to list."""
+    if isinstance(model, Counted):
+        return ()
+    if model.n_layers > MOST_LISTED:
+        raise ValueError(f"--init lists every layer: --n-layers is {model.n_layers:,}, give at most {MOST_LISTED:,}")
+    return initialisation(model)
 
 
 # ---- what is printed
 
 
-def to_dict(kind: str, parts: list[Account | Counted]) -> dict[str, Any]:
-    """The parts as plain data: one as it is, of several (a mixture's) the sum of the parameters and each under "parts"."""
+def to_dict(kind: str, parts: list[Account | Counted], starts: list[tuple[Start, ...]]) -> dict[str, Any]:
+    """The parts as plain data: one as it is, of several (a mixture's) the sum of the parameters and each under "parts".
+
+    How a part starts, if that was asked for, is its "initialisation", an entry a parameter.
+    """
     tables = [dataclasses.asdict(part) for part in parts]
+    for table, started in zip(tables, starts, strict=True):
+        if started:
+            table["initialisation"] = [dataclasses.asdict(start) for start in started]
     if len(tables) == 1:
         return tables[0]
     return {"kind": kind, "parameters": sum(table["parameters"] for table in tables), "parts": tables}
@@ -207,3 +237,13 @@ def format_counted(part: Counted) -> Iterator[str]:
     """An n-gram has no FLOPs to speak of: it looks up."""
     yield f"{part.kind}: {part.parameters:,} parameters (different n-grams that it has counted), {short(part.weights, 'B')}"
     yield "It multiplies no matrices: a token costs a few look-ups."
+
+
+def format_starts(starts: tuple[Start, ...]) -> Iterator[str]:
+    """The lines of the second table: parameters that differ only in their layer share a line."""
+    kinds = Counter(dataclasses.replace(start, name=re.sub(r"^blocks\.\d+", "blocks", start.name)) for start in starts)
+    yield "\nHow each parameter starts: drawn from the normal distribution with mean 0, or all the same.\n"
+    yield f"{'parameter':<28} {'shape':>14} {'copies':>6} {'law':>7} {'std':>8}   why"
+    for start, copies in kinds.items():
+        shape, std = " x ".join(map(str, start.shape)), f"{start.std:.3g}" if start.std else "-"
+        yield f"{start.name:<28} {shape:>14} {copies:>6} {start.law:>7} {std:>8}   {start.why}"

@@ -20,24 +20,9 @@ from minilm.cli.options import (
 )
 from minilm.models.config import GPTConfig, SpeedrunConfig, gpt2_config, llama_config
 from minilm.training.config import TrainConfig
+from minilm.training.recipes import RECIPES
 
 MODELS = ("gpt", "llama", "speedrun", "ngram")
-# What each kind of model is trained with unless a flag says otherwise.
-RECIPES: dict[str, dict[str, Any]] = {
-    "gpt": {"learning_rate": 2e-3, "batch_size": 16},
-    "llama": {"learning_rate": 2e-3, "batch_size": 16},
-    "speedrun": {
-        "optimizer": "muon",
-        "learning_rate": 0.01,
-        "matrix_learning_rate": 0.02,
-        "beta1": 0.8,
-        "beta2": 0.95,
-        "weight_decay": 0.0,
-        "schedule": "linear",
-        "warmdown": 0.6,
-        "batch_size": 16,
-    },
-}
 # The options of the run itself, which are no fields of a config.
 TYPES = {"data": str, "model": str, "out": str, "tokenizer": str, "device": str, "plain": bool, "json": bool}
 MOST_PARAMETERS = 10**10  # 40 GB in float32; what is beyond is a slip of the keyboard

@@ -10,9 +10,10 @@ from typing import Any
 from tqdm import tqdm
 
 from minilm.cli.options import Parser, make_config
-from minilm.cli.train import RECIPES, attention_part
+from minilm.cli.train import attention_part
 from minilm.models.config import SpeedrunConfig
 from minilm.training.config import TrainConfig
+from minilm.training.recipes import RECIPES
 
 PROMPT = "My lord, "
 LOOK_EVERY = 20.0  # seconds of training between two samples

@@ -29,19 +29,24 @@ def build_norm(config: GPTConfig) -> nn.Module:
     return LayerNorm(config.d_model, config.bias, config.norm_eps)
 
 
-def build_block(config: GPTConfig, attention: AttentionFunction, wiring: Wiring = pre_norm) -> TransformerBlock:
-    """One block from the parts that the config names.
+def output_std(config: GPTConfig) -> float:
+    """How widely the weights start that write to the residual stream: smaller by sqrt(2 L), so that the sum of the 2 L
+    contributions has the size of one (Radford et al. 2019)."""
+    return 0.02 / math.sqrt(2 * config.n_layers)
 
-    The two projections that write to the residual stream start smaller by sqrt(2 L), so that the sum of their 2 L
-    contributions has the size of one (Radford et al. 2019).
-    """
-    D, F, std = config.d_model, config.d_ff or 4 * config.d_model, 0.02 / math.sqrt(2 * config.n_layers)
-    mlp: nn.Module
+
+def build_mlp(config: GPTConfig) -> nn.Module:
+    """The MLP that the config names."""
+    D, F, std = config.d_model, config.d_ff or 4 * config.d_model, output_std(config)
     if config.mlp == "swiglu":
-        mlp = SwiGLU(D, F, config.bias, std)
-    else:
-        mlp = MLP(D, F, gelu if config.mlp == "gelu" else gelu_tanh, config.bias, std)
-    mixer = MultiHeadAttention(D, config.n_heads, config.kv_heads, config.bias, std, attention)
+        return SwiGLU(D, F, config.bias, std)
+    return MLP(D, F, gelu if config.mlp == "gelu" else gelu_tanh, config.bias, std)
+
+
+def build_block(config: GPTConfig, attention: AttentionFunction, wiring: Wiring = pre_norm) -> TransformerBlock:
+    """One block from the parts that the config names."""
+    D, H, G = config.d_model, config.n_heads, config.kv_heads
+    mlp, mixer = build_mlp(config), MultiHeadAttention(D, H, G, config.bias, output_std(config), attention)
     return TransformerBlock(mixer, mlp, build_norm(config), build_norm(config), Dropout(config.dropout), wiring)
 
 

@@ -7,11 +7,13 @@ import numpy as np
 
 from minilm.plots.picture import INK, Picture, new_picture, quiet_axes
 
+WIDEST = 11.0  # inches
+
 
 def plot_attention(weights: Any, tokens: Sequence[str]) -> Picture:
     """Attention weights (T, S), or (H, T, S) for a panel a head: row t shows where token t looks; each row sums to 1.
 
-    The S tokens name the columns, the last T of them the rows.
+    The S tokens name the columns, the last T of them the rows. Four panels stand side by side, or as many as the page holds.
     """
     panels = np.asarray(weights)
     panels = panels[None] if panels.ndim == 2 else panels
@@ -20,10 +22,11 @@ def plot_attention(weights: Any, tokens: Sequence[str]) -> Picture:
             f"weights {panels.shape} do not fit {len(tokens)} tokens: give (T, S) or (H, T, S) and S tokens"
         )
     heads, n_queries, n_keys = panels.shape
-    columns = min(heads, 4)
     size = max(2.2, 0.32 * n_keys + 1)
-    figure = new_picture(size * columns, size * -(-heads // columns))
-    for head, axes in enumerate(figure.subplots(-(-heads // columns), columns, squeeze=False).flat):
+    columns = min(heads, 4, max(1, int(WIDEST / size)))
+    rows = -(-heads // columns)
+    figure = new_picture(size * columns, size * rows)
+    for head, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
         if head >= heads:
             axes.set_visible(False)
             continue

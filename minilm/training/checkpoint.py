@@ -122,11 +122,12 @@ def save_checkpoint(
     return path
 
 
-def load_checkpoint(directory: str | Path, prefer: str = "best") -> Checkpoint:
+def load_checkpoint(directory: str | Path, prefer: str = "best", **parts: Any) -> Checkpoint:
     """The checkpoint in a step directory, or of a run directory the one with the best validation score, else the last.
 
     With prefer="last", always the last: the one from which training goes on. Every file is checked against the manifest
-    first: a missing, damaged or foreign one is a ValueError that names it.
+    first: a missing, damaged or foreign one is a ValueError that names it. A checkpoint holds no code: a model that was
+    built with parts of its own (attention=, block=, ...) gets them here again.
     """
     path = Path(directory)
     if not path.is_dir():
@@ -140,7 +141,7 @@ def load_checkpoint(directory: str | Path, prefer: str = "best") -> Checkpoint:
     for name in described["numpy"]:
         arrays[name] = arrays[name].numpy()
     return Checkpoint(
-        model=build_model(described["kind"], described["config"], arrays),
+        model=build_model(described["kind"], described["config"], arrays, **parts),
         tokenizer=tokenizer_from_dict(_read_json(path / "tokenizer.json")),
         state=progress["state"],
         path=path,

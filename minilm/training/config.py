@@ -22,9 +22,14 @@ class TrainConfig:
     minutes: float | None = option(None, "minutes of optimisation after which training ends", low=0.001, high=1e6)
     batch_size: int = option(32, "windows of text in one forward pass", low=1)
     accumulation: int = option(1, "forward passes whose gradients are added up for one update", low=1)
-    optimizer: str = option("adamw", "adamw, or muon (which steps the matrices its own way)", choices=("adamw", "muon"))
-    learning_rate: float = option(1e-3, "highest learning rate of AdamW", low=0, high=10)
+    optimizer: str = option(
+        "adamw",
+        "adamw, muon (which steps the matrices its own way), adam or sgd",
+        choices=("adamw", "muon", "adam", "sgd"),
+    )
+    learning_rate: float = option(1e-3, "highest learning rate; of muon, for all but the matrices", low=0, high=10)
     matrix_learning_rate: float = option(0.02, "highest learning rate of Muon, for matrices", low=0, high=10)
+    momentum: float = option(0.95, "memory of muon's and sgd's direction (0.95: about 20 steps)", low=0, high=0.9999)
     weight_decay: float = option(0.1, "pull of the matrices towards zero, times the learning rate", low=0, high=10)
     beta1: float = option(0.9, "memory of the gradients' mean (0.9: about 10 steps)", low=0, high=0.9999)
     beta2: float = option(0.99, "memory of the gradients' squares (0.99: about 100 steps)", low=0, high=0.99999)

@@ -5,30 +5,16 @@ longest one whose spectral norm is 1, and it moves the rare directions as far as
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from minilm.layers.basic import Embedding
 from minilm.training.config import TrainConfig
-from minilm.training.optim import AdamW, Group, decay_groups
-
-
-def orthogonalize(matrix: Tensor, steps: int = 5) -> Tensor:
-    """(R, C) -> (R, C): about U Vᵀ of the singular value decomposition U S Vᵀ, by Newton-Schulz steps.
-
-    An odd polynomial of X acts on the singular values alone: X <- a X + (b X Xᵀ + c (X Xᵀ)²) X maps each s to
-    a s + b s³ + c s⁵. These coefficients lift small s quickly and leave all within 0.7 to 1.2 after five steps,
-    which is as good as 1. Only products of matrices are needed, on a GPU in bfloat16.
-    """
-    a, b, c = 3.4445, -4.7750, 2.0315
-    x = matrix.bfloat16() if matrix.is_cuda else matrix
-    x = x / (x.norm() + 1e-7)  # now every singular value is at most 1
-    wide = x.mT if x.shape[0] > x.shape[1] else x  # the smaller of X Xᵀ and Xᵀ X
-    for _ in range(steps):
-        square = wide @ wide.mT
-        wide = a * wide + (b * square + c * square @ square) @ wide
-    return (wide.mT if x.shape[0] > x.shape[1] else wide).to(matrix.dtype)
+from minilm.training.newton_schulz import orthogonalize, orthogonalize_by_gram
+from minilm.training.optim import Adam, AdamW, Group, Memory, Optimizer, decay_groups
+from minilm.training.sgd import SGD
 
 
 class Muon(AdamW):
@@ -36,6 +22,8 @@ class Muon(AdamW):
 
     m = momentum m + (1 - momentum) g
     p = p - lr · weight_decay · p - lr · sqrt(max(1, R / C)) · orthogonalize((1 - momentum) g + momentum m)
+
+    `orthogonalize` is a part: the readable one, or its fast twin.
     """
 
     def __init__(
@@ -44,11 +32,12 @@ class Muon(AdamW):
         betas: tuple[float, float] = (0.9, 0.99),
         eps: float = 1e-10,
         momentum: float = 0.95,
+        orthogonalize: Callable[[Tensor], Tensor] = orthogonalize,
     ) -> None:
         super().__init__(groups, betas=betas, eps=eps)
-        self.momentum = momentum
+        self.momentum, self.orthogonalize = momentum, orthogonalize
 
-    def update(self, p: Tensor, gradient: Tensor, memory: dict[str, Tensor], group: Group) -> None:
+    def update(self, p: Tensor, gradient: Tensor, memory: Memory, group: Group) -> None:
         if not group.get("matrices"):
             super().update(p, gradient, memory, group)
             return
@@ -56,7 +45,7 @@ class Muon(AdamW):
             memory["mean"] = torch.zeros_like(p)
         mean = memory["mean"]
         mean.lerp_(gradient, 1.0 - self.momentum)
-        direction = orthogonalize(gradient.lerp(mean, self.momentum))
+        direction = self.orthogonalize(gradient.lerp(mean, self.momentum))
         p.mul_(1.0 - group["lr"] * group["weight_decay"])
         p.add_(direction, alpha=-group["lr"] * math.sqrt(max(1.0, p.shape[0] / p.shape[1])))
 
@@ -82,10 +71,13 @@ def muon_groups(model: nn.Module, lr: float, matrix_lr: float, weight_decay: flo
     return groups
 
 
-def build_optimizer(model: nn.Module, config: TrainConfig) -> AdamW:
+def build_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
     """The optimizer that the config names, over all parameters of the model that are not frozen."""
     betas = (config.beta1, config.beta2)
     if config.optimizer == "muon":
         groups = muon_groups(model, config.learning_rate, config.matrix_learning_rate, config.weight_decay)
-        return Muon(groups, betas)
-    return AdamW(decay_groups(model, config.learning_rate, config.weight_decay), betas=betas)
+        return Muon(groups, betas, momentum=config.momentum, orthogonalize=orthogonalize_by_gram)
+    groups = decay_groups(model, config.learning_rate, config.weight_decay)
+    if config.optimizer == "sgd":
+        return SGD(groups, momentum=config.momentum)
+    return (AdamW if config.optimizer == "adamw" else Adam)(groups, betas=betas)

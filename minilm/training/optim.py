@@ -1,4 +1,4 @@
-"""From gradients to better weights: AdamW, written out.
+"""From gradients to better weights: what all optimizers share, and Adam and AdamW, written out.
 
 An optimizer holds groups, dicts with "params", "names", "lr" (read at each step), "base_lr" (its peak, which the
 schedule multiplies) and "weight_decay". Its memory is a few tensors a parameter, in float32 at least, saved by name.
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 Group = dict[str, Any]
+Memory = dict[str, Any]  # of one parameter: tensors of its shape, and its count of steps, "step"
 
 
 def decay_groups(model: nn.Module, lr: float = 1e-3, weight_decay: float = 0.1) -> list[Group]:
@@ -47,14 +48,14 @@ def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
 
 
 class Optimizer:
-    """What AdamW and Muon share: groups, memory by name, and how it is saved. `update` is theirs."""
+    """What SGD, Adam, AdamW and Muon share: groups, memory by name, and how it is saved. `update` is theirs."""
 
     def __init__(self, params: Iterable[Tensor] | Sequence[Group], lr: float = 1e-3, weight_decay: float = 0.0) -> None:
         given: list[Any] = list(params)
         if not given:
             raise ValueError("the optimizer got no parameters: unfreeze at least one layer")
         self.groups: list[Group] = [dict(g) for g in given] if isinstance(given[0], dict) else [{"params": given}]
-        self.memory: dict[str, dict[str, Tensor]] = {}
+        self.memory: dict[str, Memory] = {}
         for number, group in enumerate(self.groups):
             group.setdefault("names", [f"{number}.{i}" for i in range(len(group["params"]))])
             group.setdefault("lr", lr)
@@ -79,7 +80,7 @@ class Optimizer:
                 self.update(memory["weights"], p.grad.to(dtype), memory, group)
                 p.copy_(memory["weights"])
 
-    def update(self, p: Tensor, gradient: Tensor, memory: dict[str, Tensor], group: Group) -> None:
+    def update(self, p: Tensor, gradient: Tensor, memory: Memory, group: Group) -> None:
         """Change one parameter in place, given its gradient and what `memory` keeps from earlier steps."""
         raise NotImplementedError
 
@@ -91,27 +92,34 @@ class Optimizer:
 
     def state_arrays(self) -> dict[str, Tensor]:
         """The memory as one flat dict, "name/what" -> tensor."""
-        return {f"{name}/{what}": value for name, kept in self.memory.items() for what, value in kept.items()}
+        return {
+            f"{name}/{what}": torch.as_tensor(value)
+            for name, kept in self.memory.items()
+            for what, value in kept.items()
+        }
 
     def load_state_arrays(self, arrays: dict[str, Tensor]) -> None:
         """Take over what `state_arrays` gave. A name or shape that does not fit is a ValueError."""
         params = {name: p for group in self.groups for name, p in zip(group["names"], group["params"], strict=True)}
-        memory: dict[str, dict[str, Tensor]] = {}
+        memory: dict[str, Memory] = {}
         for key, value in arrays.items():
             name, _, what = key.rpartition("/")
-            if name not in params or (value.ndim and value.shape != params[name].shape):
+            if name not in params or value.shape != (() if what == "step" else params[name].shape):
                 raise ValueError(f"the saved optimizer's {key} {tuple(value.shape)} fits no parameter of this model")
-            device = "cpu" if what == "step" else params[name].device
-            memory.setdefault(name, {})[what] = value.to(device, copy=True)
+            kept = memory.setdefault(name, {})
+            kept[what] = int(value) if what == "step" else value.to(params[name].device, copy=True)
         self.memory = memory
 
 
-class AdamW(Optimizer):
-    """Adam with decoupled weight decay (Loshchilov and Hutter 2017). Per parameter, with t its own count of steps:
+class Adam(Optimizer):
+    """Steps of one size for all weights, whatever the size of their gradients (Kingma and Ba 2014).
 
+    Per parameter, with g its gradient and t its own count of steps:
+
+    g = g + weight_decay · p
     m = beta1 m + (1 - beta1) g          running mean of the gradients
     v = beta2 v + (1 - beta2) g²         running mean of their squares
-    p = p - lr · weight_decay · p - lr · m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)
+    p = p - lr · m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)
 
     The means start at 0; dividing by 1 - beta^t removes that bias. So the first step moves every weight by lr.
     """
@@ -127,14 +135,30 @@ class AdamW(Optimizer):
         super().__init__(params, lr, weight_decay)
         self.betas, self.eps = betas, eps
 
-    def update(self, p: Tensor, gradient: Tensor, memory: dict[str, Tensor], group: Group) -> None:
+    def update(self, p: Tensor, gradient: Tensor, memory: Memory, group: Group) -> None:
+        self.adapt(p, gradient.add(p, alpha=group["weight_decay"]), memory, group["lr"])
+
+    def adapt(self, p: Tensor, gradient: Tensor, memory: Memory, lr: float) -> None:
+        """The last three lines of the formula."""
         if "step" not in memory:
-            memory.update(step=torch.tensor(0), mean=torch.zeros_like(p), square=torch.zeros_like(p))
+            memory.update(step=0, mean=torch.zeros_like(p), square=torch.zeros_like(p))
         (beta1, beta2), mean, square = self.betas, memory["mean"], memory["square"]
         memory["step"] += 1
-        t = memory["step"].item()
+        t = memory["step"]
         mean.lerp_(gradient, 1.0 - beta1)
         square.mul_(beta2).addcmul_(gradient, gradient, value=1.0 - beta2)
-        p.mul_(1.0 - group["lr"] * group["weight_decay"])
         spread = (square / (1.0 - beta2**t)).sqrt_().add_(self.eps)
-        p.addcdiv_(mean, spread, value=-group["lr"] / (1.0 - beta1**t))
+        p.addcdiv_(mean, spread, value=-lr / (1.0 - beta1**t))
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2017): the pull towards 0 does not go through the means.
+
+    p = p - lr · weight_decay · p        and then Adam's step, with the gradient as it is
+
+    In Adam the pull is divided by sqrt(v) with the rest: weights with large gradients hardly decay. Here all do alike.
+    """
+
+    def update(self, p: Tensor, gradient: Tensor, memory: Memory, group: Group) -> None:
+        p.mul_(1.0 - group["lr"] * group["weight_decay"])
+        self.adapt(p, gradient, memory, group["lr"])
