@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 from minilm.bench.stopwatch import compare
 from minilm.cli.options import Parser, refuse_unknown, seed, typed_values
-from minilm.cli.train import attention_part
 from minilm.models.config import SpeedrunConfig
 from minilm.training.config import TrainConfig
 
@@ -80,6 +79,7 @@ def run_contests(topic: Any, options: argparse.Namespace) -> int:
 def run_table(topic: Any, options: argparse.Namespace) -> int:
     """A row for each job: a table of medians, and what it comes to."""
     from minilm.bench.table import Request, format_table, measure, medians
+    from minilm.fast.choose import attention_part
 
     request = Request(
         data=options.data,

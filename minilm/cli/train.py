@@ -81,6 +81,7 @@ def run(arguments: list[str]) -> int:
         train_config = dataclasses.replace(train_config, minutes=3.0)
     model_options(kind, chosen, vocab_size=chosen.get("vocab_size", 1024))  # complains before anything slow begins
 
+    from minilm.fast.choose import attention_part
     from minilm.models.registry import build_model
     from minilm.runtime import minilm_home, pick_device, set_seed
     from minilm.text.corpus import load_corpus
@@ -136,22 +137,9 @@ def model_options(kind: str, chosen: dict[str, Any], vocab_size: int) -> Any:
     return config
 
 
-def attention_part(plain: bool, device: Any, context_length: int) -> dict[str, Any]:
-    """The attention to build a model with: nothing for the readable one, else the fused kernel as a part for `build_model`.
-
-    On a CPU, in bfloat16 and short contexts, the readable one trains faster: the kernel's backward pass is slow there.
-    """
-    from minilm.runtime import multiplies_bfloat16
-
-    if plain or (device.type == "cpu" and context_length <= 256 and multiplies_bfloat16(device)):
-        return {}
-    from minilm.fast.attention import scaled_dot_product_attention
-
-    return {"attention": scaled_dot_product_attention}
-
-
 def resume(directory: str, say: Any, as_json: bool) -> int:
     """Go on with a run by the plan that its last checkpoint holds."""
+    from minilm.fast.choose import attention_part
     from minilm.models.registry import build_model
     from minilm.runtime import pick_device
     from minilm.text.token_file import open_token_file
@@ -192,15 +180,17 @@ def finish(
     as_json: bool,
 ) -> int:
     """Train, then say what came out and what to do next."""
+    from minilm.fast.choose import loss_part
     from minilm.plots.loss import plot_loss
     from minilm.training.loop import TrainingFailed
     from minilm.training.run import read_log, run_training
 
     n_parameters = sum(weight.numel() for weight in model.parameters())
     say(f"{model.kind} with {n_parameters:,} parameters on {next(model.parameters()).device}")
+    part = loss_part(about["plain"], config.compile, model)
     try:
         history = run_training(
-            model, prepared, config, out, about=about, resume=checkpoint, say=say, progress=not as_json
+            model, prepared, config, out, about=about, resume=checkpoint, say=say, progress=not as_json, **part
         )
     except TrainingFailed as failure:
         print(f"minilm: train: {failure}; the last checkpoint in {out} is untouched", file=sys.stderr)

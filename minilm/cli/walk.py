@@ -10,7 +10,6 @@ from typing import Any
 from tqdm import tqdm
 
 from minilm.cli.options import Parser, make_config
-from minilm.cli.train import attention_part
 from minilm.models.config import SpeedrunConfig
 from minilm.training.config import TrainConfig
 from minilm.training.recipes import RECIPES
@@ -105,6 +104,7 @@ class Walk:
         """The GPT, with a look at it every 20 seconds."""
         from minilm.evaluation.evaluate import evaluate
         from minilm.evaluation.ladder import model_rung, one_line
+        from minilm.fast.choose import attention_part
         from minilm.models.registry import build_model
         from minilm.plots.loss import plot_loss
         from minilm.runtime import pick_device, set_seed

@@ -22,6 +22,7 @@ from minilm.evaluation.evaluate import Evaluation, evaluate, summary, text_ids
 from minilm.models.counted import CountedLM
 from minilm.models.log_linear import LogLinear
 from minilm.models.mixture import Mixture, Pair
+from minilm.models.residual import Residual
 from minilm.text.stories import StoryWorld, story_floor
 from minilm.text.token_file import TokenFile
 from minilm.text.tokenizer import Tokenizer
@@ -143,6 +144,8 @@ def sentence(model: Any) -> str:
         return f"asks both and averages: {model.config.weight:.0%} the GPT, the rest the n-gram"
     if isinstance(model, LogLinear):
         return "lets both vote: a token is likely if both find it so"
+    if isinstance(model, Residual):
+        return "starts from the n-gram's answer and corrects it"
     order = getattr(model.config, "order", None)
     if order is None:
         return f"weighs up to {model.config.context_length} tokens before the next one against each other"

@@ -12,6 +12,7 @@ KINDS = {
     "ngram": ("minilm.models.counted:CountedLM", "minilm.classical.config:NgramConfig"),
     "mixture": ("minilm.models.mixture:Mixture", "minilm.models.mixture:MixtureConfig"),
     "log-linear": ("minilm.models.log_linear:LogLinear", "minilm.models.log_linear:LogLinearConfig"),
+    "residual": ("minilm.models.residual:Residual", "minilm.models.residual:ResidualConfig"),
 }
 
 

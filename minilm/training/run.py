@@ -17,6 +17,7 @@ from minilm.training.budget import plan
 from minilm.training.checkpoint import Checkpoint, save_checkpoint
 from minilm.training.config import TrainConfig
 from minilm.training.loop import Record, train
+from minilm.training.loss import LossFunction, next_token_loss
 from minilm.training.muon import build_optimizer
 from minilm.training.prepare import Prepared
 
@@ -29,6 +30,7 @@ def run_training(
     *,
     about: Mapping[str, Any],
     resume: Checkpoint | None = None,
+    loss_function: LossFunction = next_token_loss,
     on_step: Callable[[int, nn.Module, Record], None] | None = None,
     say: Callable[[str], None] = print,
     progress: bool = True,
@@ -41,7 +43,7 @@ def run_training(
     """
     batches = Batches(prepared.learned, config.batch_size, model.config.context_length, config.seed)
     if resume is None and config.minutes is not None:
-        config = plan(model, batches, config, config.minutes)
+        config = plan(model, batches, config, config.minutes, loss_function)
         say(
             f"plan: {config.steps:,} steps in {config.minutes:g} minutes, {config.threads} thread(s), measured on this machine"
         )
@@ -79,7 +81,7 @@ def run_training(
                 on_step(step, model, record)
 
         history = train(
-            model, batches, config,
+            model, batches, config, loss_function=loss_function,
             optimizer=optimizer, evaluate=bits_per_byte, on_step=after_step, progress=progress, start=step, seconds=seconds,
         )  # fmt: skip
     if history and saved != history[-1]["step"]:

@@ -1,0 +1,35 @@
+"""Which fast twins pay on this machine, as parts to hand on: nothing where the readable version is the faster one."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from minilm.runtime import multiplies_bfloat16
+
+LARGE_VOCABULARY = 8192  # below it the logits are small beside the rest, and the plain loss is as fast
+
+
+def attention_part(plain: bool, device: torch.device, context_length: int) -> dict[str, Any]:
+    """The attention to build a model with: nothing for the readable one, else the fused kernel as a part for `build_model`.
+
+    On a CPU, in bfloat16 and short contexts, the readable one trains faster: the kernel's backward pass is slow there.
+    """
+    if plain or (device.type == "cpu" and context_length <= 256 and multiplies_bfloat16(device)):
+        return {}
+    from minilm.fast.attention import scaled_dot_product_attention
+
+    return {"attention": scaled_dot_product_attention}
+
+
+def loss_part(plain: bool, compiled: bool, model: nn.Module) -> dict[str, Any]:
+    """The loss to train with: nothing for the plain one, else the fused one, which never holds all logits.
+
+    It asks the model for `hidden` and `lm_head`, which torch.compile, told to compile `forward`, would not see.
+    """
+    large = model.config.vocab_size >= LARGE_VOCABULARY  # type: ignore[union-attr, operator]
+    if plain or compiled or not large or not (hasattr(model, "hidden") and hasattr(model, "lm_head")):
+        return {}
+    from minilm.fast.cross_entropy import next_token_loss
+
+    return {"loss_function": next_token_loss}

@@ -1,0 +1,56 @@
+"""Which fast twins are chosen: the fused attention where it pays, the fused loss where logits are large, never with --plain."""
+
+import pytest
+import torch
+from torch import nn
+
+from minilm.fast import attention, choose, cross_entropy
+from minilm.models.config import GPTConfig
+from minilm.models.gpt import GPT
+from minilm.training.batches import Batches
+from minilm.training.config import TrainConfig
+from minilm.training.loop import train
+
+
+@pytest.mark.parametrize(
+    ("plain", "device", "length", "has_bfloat16", "fused"),
+    [
+        (True, "cuda", 4096, True, False),
+        (True, "cpu", 4096, False, False),
+        (False, "cpu", 256, True, False),
+        (False, "cpu", 257, True, True),
+        (False, "cpu", 8, False, True),
+        (False, "cuda", 8, True, True),
+    ],
+)
+def test_attention(monkeypatch, plain, device, length, has_bfloat16, fused):
+    monkeypatch.setattr(choose, "multiplies_bfloat16", lambda device: has_bfloat16)
+    expected = {"attention": attention.scaled_dot_product_attention} if fused else {}
+    assert choose.attention_part(plain, torch.device(device), length) == expected
+
+
+def small_gpt(vocab_size: int) -> GPT:
+    torch.manual_seed(2)
+    return GPT(GPTConfig(vocab_size=vocab_size, context_length=7, d_model=6, n_layers=1, n_heads=2))
+
+
+def test_loss():
+    large = small_gpt(choose.LARGE_VOCABULARY)
+    assert choose.loss_part(False, False, large) == {"loss_function": cross_entropy.next_token_loss}
+    for plain, compiled, model in ((True, False, large), (False, True, large), (False, False, small_gpt(50))):
+        assert choose.loss_part(plain, compiled, model) == {}
+    other = nn.Linear(2, 2)
+    other.config = large.config
+    assert choose.loss_part(False, False, other) == {}
+
+
+def test_the_fused_loss_trains_to_the_same_weights():
+    ids = torch.randint(0, choose.LARGE_VOCABULARY, (200,), generator=torch.Generator().manual_seed(4)).numpy()
+    weights = []
+    for fused in (False, True):
+        model = small_gpt(choose.LARGE_VOCABULARY).double()
+        part = choose.loss_part(not fused, False, model)
+        config = TrainConfig(steps=5, eval_every=0, save_every=0, threads=1, dtype="float32")
+        train(model, Batches(ids, 3, 7), config, progress=False, **part)
+        weights.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    torch.testing.assert_close(*weights, rtol=0, atol=1e-9)
