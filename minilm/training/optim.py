@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from minilm.training.rows import update_rows
+
 Group = dict[str, Any]
 Memory = dict[str, Any]  # of one parameter: tensors of its shape, and its count of steps, "step"
 
@@ -36,7 +38,7 @@ def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
 
     A gradient that is short enough is not touched at all (Pascanu et al. 2013).
     """
-    gradients = [p.grad for p in parameters if p.grad is not None]
+    gradients = [numbers(p) for p in parameters if p.grad is not None]
     if not gradients:
         return 0.0
     lengths = [torch.linalg.vector_norm(g, dtype=torch.promote_types(g.dtype, torch.float32)) for g in gradients]
@@ -45,6 +47,14 @@ def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
         for g in gradients:
             g.mul_(max_norm / norm)
     return norm
+
+
+def numbers(p: Tensor) -> Tensor:
+    """What the gradient of p holds: itself, or where it is sparse the rows that it names, each summed up."""
+    if p.grad is None or not p.grad.is_sparse:
+        return p.grad  # type: ignore[return-value]
+    p.grad = p.grad.coalesce()
+    return p.grad.values()
 
 
 class Optimizer:
@@ -71,18 +81,23 @@ class Optimizer:
                     continue
                 dtype = torch.promote_types(p.dtype, torch.float32)
                 memory = self.memory.setdefault(name, {})
+                update = self.update_rows if p.grad.is_sparse else self.update
                 if dtype is p.dtype:
-                    self.update(p, p.grad, memory, group)
+                    update(p, p.grad, memory, group)
                     continue
                 # In bfloat16 1 + 0.001 is 1: small steps are collected in a float32 copy of the weights.
                 if "weights" not in memory:
                     memory["weights"] = p.to(dtype)
-                self.update(memory["weights"], p.grad.to(dtype), memory, group)
+                update(memory["weights"], p.grad.to(dtype), memory, group)
                 p.copy_(memory["weights"])
 
     def update(self, p: Tensor, gradient: Tensor, memory: Memory, group: Group) -> None:
         """Change one parameter in place, given its gradient and what `memory` keeps from earlier steps."""
         raise NotImplementedError
+
+    def update_rows(self, p: Tensor, gradient: Tensor, memory: Memory, group: Group) -> None:
+        """Change the rows of a table that a sparse gradient names; the same rule for all optimizers."""
+        update_rows(p, gradient, memory, group["lr"])
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
@@ -104,11 +119,16 @@ class Optimizer:
         memory: dict[str, Memory] = {}
         for key, value in arrays.items():
             name, _, what = key.rpartition("/")
-            if name not in params or value.shape != (() if what == "step" else params[name].shape):
+            if name not in params or value.shape not in shapes(what, params[name]):
                 raise ValueError(f"the saved optimizer's {key} {tuple(value.shape)} fits no parameter of this model")
             kept = memory.setdefault(name, {})
             kept[what] = int(value) if what == "step" else value.to(params[name].device, copy=True)
         self.memory = memory
+
+
+def shapes(what: str, p: Tensor) -> tuple[tuple[int, ...], ...]:
+    """The shapes that this memory of a parameter may have: one number, as many as it has, or one for each row."""
+    return ((),) if what == "step" else (tuple(p.shape), (*p.shape[:1], 1))
 
 
 class Adam(Optimizer):
