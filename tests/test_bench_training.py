@@ -28,6 +28,7 @@ from minilm.training.batches import sample_batch
 from minilm.training.config import TrainConfig
 from minilm.training.loop import TrainingFailed
 from minilm.training.prepare import Prepared
+from minilm.training.recipes import SHAPES
 
 TINY = GPTConfig(vocab_size=11, context_length=7, d_model=12, n_layers=2, n_heads=3)
 SET = ["context_length=6", "d_model=8", "n_layers=1", "n_heads=2", "batch_size=3", "warmup=1", "threads=1"]
@@ -304,7 +305,7 @@ def test_a_signal_ends_the_table_and_a_failure_is_a_row(text, monkeypatch):
 
 def test_the_recipe_is_that_of_the_house_with_changes():
     recipe = speedrun_recipe(Request(changes={"n_shift": 1, "beta1": 0.7}), {"n_shift": 3, "warmup": 4})
-    assert recipe.build(13).config == SpeedrunConfig(vocab_size=13, n_shift=1)
+    assert recipe.build(13).config == SpeedrunConfig(vocab_size=13, n_shift=1, **SHAPES["speedrun"])
     assert (recipe.train.optimizer, recipe.train.beta1, recipe.train.warmup) == ("muon", 0.7, 4)
     with pytest.raises(ValueError, match="layers is no setting of the recipe"):
         speedrun_recipe(Request(changes={"layers": 1}))
@@ -567,4 +568,7 @@ def test_an_ingredient_is_out_whatever_the_settings():
     request = Request(changes={"n_shift": 3, "warmup": 7, "d_model": 24})
     assert ablation.recipe_without(request, ablation.WITHOUT["the whole recipe"]).build(9).config.n_shift == 3
     recipe = ablation.recipe_without(request, ablation.WITHOUT["without token shift"])
-    assert recipe.build(9).config == SpeedrunConfig(vocab_size=9, n_shift=0, d_model=24) and recipe.train.warmup == 7
+    assert (
+        recipe.build(9).config == SpeedrunConfig(vocab_size=9, n_shift=0, d_model=24, **SHAPES["speedrun"])
+        and recipe.train.warmup == 7
+    )

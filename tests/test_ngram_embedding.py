@@ -66,13 +66,26 @@ def test_the_sparse_gradient_is_the_dense_one() -> None:
 
 
 def test_the_module_sums_the_vectors_of_all_lengths() -> None:
-    module = NgramEmbedding(101, 5).double()
+    module = NgramEmbedding(101, 5, 0.0).double()
     assert not module.weight.any()  # it says nothing at first
     with torch.no_grad():
         module.weight.copy_(random(101, 5))
     tokens = torch.tensor([[3, 1, 2, 9]])
     expected = sum(module.weight[row] for row in ngram_rows(tokens, 101)[0])
     torch.testing.assert_close(module(tokens)[0], expected, rtol=0, atol=1e-15)
+
+
+def test_dropout_leaves_out_whole_vectors_in_training_only() -> None:
+    torch.manual_seed(7)
+    module = NgramEmbedding(5, 4, dropout=0.75).double()
+    with torch.no_grad():
+        module.weight.copy_(torch.eye(5, 4))
+    tokens = torch.randint(0, 9, (4000, 2), generator=torch.Generator().manual_seed(0))
+    vectors, whole = module(tokens), module.eval()(tokens)
+    kept = vectors.any(-1) & whole.any(-1)
+    torch.testing.assert_close(vectors[kept], whole[kept] / 0.25, rtol=0, atol=1e-12)
+    assert kept.sum().item() == pytest.approx(0.25 * whole.any(-1).sum().item(), rel=0.15)
+    assert torch.equal(module(tokens), whole)
 
 
 def test_the_step_of_rows_is_the_formula_row_by_row() -> None:
@@ -106,7 +119,7 @@ def test_the_first_step_has_the_size_of_the_rate_and_a_zero_gradient_none() -> N
 def test_an_optimizer_steps_sparse_and_dense_side_by_side_and_its_memory_comes_back(dtype: torch.dtype) -> None:
     def run(breaks: bool) -> list[Tensor]:
         torch.manual_seed(4)
-        module, other = NgramEmbedding(13, 3).to(dtype), torch.nn.Parameter(torch.randn(3).to(dtype))
+        module, other = NgramEmbedding(13, 3, 0.0).to(dtype), torch.nn.Parameter(torch.randn(3).to(dtype))
         optimizer = AdamW([module.weight, other], lr=0.01)
         for step in range(6):
             if breaks and step == 3:

@@ -1,5 +1,7 @@
 """The speed-run GPT: cache and ragged rows, causality, the start, and that Muon with it learns."""
 
+import dataclasses
+import itertools
 import math
 
 import pytest
@@ -10,13 +12,15 @@ from minilm.models.registry import build_model
 from minilm.models.speedrun_gpt import SpeedrunGPT
 from minilm.training.loss import cross_entropy
 
-CONFIG = SpeedrunConfig(vocab_size=37, context_length=19, d_model=24, n_layers=2, n_heads=3, n_shift=3)
+CONFIG = SpeedrunConfig(
+    vocab_size=37, context_length=19, d_model=24, n_layers=2, n_heads=3, n_shift=3, max_ngram=5, ngram_rows=101
+)
 
 
 @pytest.fixture
 def model():
     torch.manual_seed(3)
-    model = SpeedrunGPT(CONFIG).double()
+    model = SpeedrunGPT(CONFIG).double().eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter)
     return model
@@ -78,13 +82,34 @@ def test_it_starts_knowing_nothing():
 
 
 def test_saved_and_built_again(model, ids):
-    again = build_model("speedrun", {**CONFIG.__dict__}, {k: v.float() for k, v in model.arrays().items()})
+    again = build_model("speedrun", {**CONFIG.__dict__}, {k: v.float() for k, v in model.arrays().items()}).eval()
     torch.testing.assert_close(again(ids), model.float()(ids))
     with pytest.raises(ValueError, match="missing or unknown"):
         SpeedrunGPT.from_arrays(CONFIG, {})
 
 
+def test_without_ngrams_and_beyond_the_shift():
+    """The longest n-gram may be longer or shorter than the token shift; the window's border counts as a token of its own."""
+    for n_shift, max_ngram in ((0, 4), (3, 1), (3, 2)):
+        torch.manual_seed(5)
+        config = dataclasses.replace(CONFIG, n_shift=n_shift, max_ngram=max_ngram)
+        model = SpeedrunGPT(config).double().eval()
+        for parameter in model.parameters():
+            torch.nn.init.normal_(parameter)
+        assert (model.ngrams is None) == (max_ngram == 1)
+        ids = torch.randint(0, 37, (2, 9), generator=torch.Generator().manual_seed(2))
+        recent = model.recent_tokens(ids, torch.arange(9)[None], None)
+        for row, t, back in itertools.product(range(2), range(9), range(recent.shape[-1])):
+            assert recent[row, t, back] == (ids[row, t - back] if back <= t else 37)
+        cache = model.new_cache(2)
+        parts = [model(ids[:, :4], cache), model(ids[:, 4:], cache)]
+        torch.testing.assert_close(torch.cat(parts, 1), model(ids), rtol=0, atol=1e-10)
+
+
 def test_bad_shapes():
+    for bad in ({"max_ngram": 0}, {"ngram_rows": 0}, {"ngram_dropout": 1.0}):
+        with pytest.raises(ValueError, match=f"{next(iter(bad))} is "):
+            SpeedrunConfig(**bad)
     with pytest.raises(ValueError, match="multiple of 2"):
         SpeedrunConfig(d_model=30, n_heads=4)
     with pytest.raises(ValueError, match="n_shift is -1"):

@@ -69,8 +69,12 @@ class LearnedPositions(SpeedrunGPT):
         self.positions = Embedding(self.config.context_length, self.config.d_model, std=0.0)
         change_blocks(self, rotate=unchanged)
 
-    def shifted_embeddings(self, ids: Tensor, positions: Tensor, cache: SpeedrunCache | None) -> Tensor:
-        return super().shifted_embeddings(ids, positions, cache) + self.positions(positions)
+    def recent_tokens(self, ids: Tensor, positions: Tensor, cache: SpeedrunCache | None) -> Tensor:
+        self.places = positions
+        return super().recent_tokens(ids, positions, cache)
+
+    def embed(self, recent: Tensor) -> Tensor:
+        return super().embed(recent) + self.positions(self.places)
 
 
 def change_blocks(model: SpeedrunGPT, **how: Any) -> None:
@@ -134,6 +138,8 @@ class Ingredient(NamedTuple):
 WITHOUT = {
     "the whole recipe": Ingredient(),
     "without token shift": Ingredient({"n_shift": 0}),
+    "without n-grams' vectors": Ingredient({"max_ngram": 1}),
+    "without dropout of n-grams": Ingredient({"ngram_dropout": 0.0}),
     "without QK-norm": Ingredient(edit=without_query_norm),
     "learned positions, not rotary": Ingredient(kind=LearnedPositions),
     "GELU, not ReLU squared": Ingredient(edit=with_gelu),

@@ -10,7 +10,7 @@ from minilm.models.config import SpeedrunConfig
 from minilm.models.speedrun_gpt import SpeedrunGPT
 from minilm.runtime import pick_device
 from minilm.training.config import TrainConfig
-from minilm.training.recipes import RECIPES
+from minilm.training.recipes import RECIPES, SHAPES
 
 
 def speedrun_recipe(
@@ -20,7 +20,7 @@ def speedrun_recipe(
 
     ValueError for a name that is no field of either.
     """
-    wanted = {**RECIPES["speedrun"], **(changes or {}), **request.changes}
+    wanted = {**RECIPES["speedrun"], **SHAPES["speedrun"], **(changes or {}), **request.changes}
     shape, train = ({field.name for field in dataclasses.fields(config)} for config in (SpeedrunConfig, TrainConfig))
     if unknown := sorted(wanted.keys() - shape - train):
         raise ValueError(f"{unknown[0]} is no setting of the recipe: give a field of SpeedrunConfig or TrainConfig")

@@ -20,7 +20,7 @@ from minilm.cli.options import (
 )
 from minilm.models.config import GPTConfig, SpeedrunConfig, gpt2_config, llama_config
 from minilm.training.config import TrainConfig
-from minilm.training.recipes import RECIPES
+from minilm.training.recipes import RECIPES, SHAPES
 
 MODELS = ("gpt", "llama", "speedrun", "ngram")
 # The options of the run itself, which are no fields of a config.
@@ -119,7 +119,7 @@ def model_options(kind: str, chosen: dict[str, Any], vocab_size: int) -> Any:
     if kind == "ngram":
         return make_config(NgramConfig, chosen)
     if kind == "speedrun":
-        config: Any = make_config(SpeedrunConfig, chosen)
+        config: Any = make_config(SpeedrunConfig, SHAPES[kind], chosen)
     else:
         preset = llama_config if kind == "llama" else gpt2_config
         config = preset(**typed_values(GPTConfig, chosen))

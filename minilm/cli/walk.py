@@ -12,7 +12,7 @@ from tqdm import tqdm
 from minilm.cli.options import Parser, make_config
 from minilm.models.config import SpeedrunConfig
 from minilm.training.config import TrainConfig
-from minilm.training.recipes import RECIPES
+from minilm.training.recipes import RECIPES, SHAPES
 
 PROMPT = "My lord, "
 LOOK_EVERY = 20.0  # seconds of training between two samples
@@ -111,7 +111,7 @@ class Walk:
         from minilm.training.run import run_training
 
         set_seed(self.options.seed)
-        shape = SpeedrunConfig(vocab_size=self.tokenizer.vocab_size)
+        shape = SpeedrunConfig(vocab_size=self.tokenizer.vocab_size, **SHAPES["speedrun"])
         device = pick_device()
         part = attention_part(False, device, shape.context_length)
         model = build_model("speedrun", dataclasses.asdict(shape), **part).to(device)

@@ -9,6 +9,8 @@ vocabularies: Huang et al. 2025, "Over-tokenized transformer".
 import torch
 from torch import Tensor, nn
 
+from minilm.layers.basic import dropout
+
 
 def ngram_rows(tokens: Tensor, n_rows: int) -> Tensor:
     """The rows of all n-grams that end at each token, for n = 2 ... N: tokens (..., N), newest first -> rows (..., N - 1).
@@ -44,12 +46,20 @@ class RowsOf(torch.autograd.Function):
 
 
 class NgramEmbedding(nn.Module):
-    """tokens (..., N), newest first -> (..., D): the sum of the vectors of the last 2, 3, ... N tokens together."""
+    """tokens (..., N), newest first -> (..., D): the sum of the vectors of the last 2, 3, ... N tokens together.
 
-    def __init__(self, n_rows: int, d_model: int) -> None:
+    A table learns by heart what a text says once. While training, each vector is therefore left out with probability
+    `dropout`, so that the rest of the model must also do without it; at a second reading of the text this decides.
+    """
+
+    def __init__(self, n_rows: int, d_model: int, dropout: float) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(n_rows, d_model))
+        self.dropout = dropout
 
     def forward(self, tokens: Tensor) -> Tensor:
         rows = ngram_rows(tokens, len(self.weight))  # (..., N - 1)
-        return RowsOf.apply(self.weight, rows).sum(-2)
+        share = dropout(
+            torch.ones(rows.shape, device=rows.device), self.dropout, self.training
+        )  # 0 or 1 / (1 - dropout)
+        return (RowsOf.apply(self.weight, rows) * share[..., None]).sum(-2)

@@ -82,6 +82,9 @@ class SpeedrunConfig:
     n_layers: int = option(3, "number of transformer blocks")
     n_heads: int = option(4, "attention heads H")
     n_shift: int = option(2, "how many previous tokens are mixed into each one before the first block")
+    max_ngram: int = option(1, "longest n-gram with a vector of its own; 1 = none")
+    ngram_rows: int = option(131072, "rows of the table of n-grams")
+    ngram_dropout: float = option(0.5, "probability of leaving out an n-gram's vector in training")
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "context_length", "d_model", "n_layers", "n_heads"):
@@ -91,3 +94,8 @@ class SpeedrunConfig:
             raise ValueError(f"d_model {self.d_model} must be a multiple of 2 * n_heads = {2 * self.n_heads}")
         if self.n_shift < 0:
             raise ValueError(f"n_shift is {self.n_shift}: it must be at least 0")
+        for name in ("max_ngram", "ngram_rows"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
+        if not 0 <= self.ngram_dropout < 1:
+            raise ValueError(f"ngram_dropout is {self.ngram_dropout}: it must be at least 0 and below 1")

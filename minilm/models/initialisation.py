@@ -111,6 +111,8 @@ def speedrun_starts(config: SpeedrunConfig) -> Iterator[Start]:
     yield normal("embeddings.0.weight", (V, D), 1.0, "a norm follows at once: only the direction counts")
     for back in range(1, config.n_shift + 1):
         yield zeros(f"embeddings.{back}.weight", (V, D), "at first a token is only itself")
+    if config.max_ngram > 1:
+        yield zeros("ngrams.weight", (config.ngram_rows, D), "an n-gram that was never read says nothing")
     for layer in range(config.n_layers):
         for name, d_out, d_in in (("qkv", 3 * D, D), ("out", D, D), ("up", 4 * D, D), ("down", D, 4 * D)):
             whole = f"blocks.{layer}.{name}.weight"

@@ -1,8 +1,9 @@
 """The speed-run GPT: the same idea as `gpt.py`, with what the field has found to learn fastest in a few minutes.
 
 Against GPT: rotary positions with normalised queries and keys (QK-norm, Henry et al. 2020), RMSNorm without weights,
-ReLU squared in the MLP (So et al. 2021), output projections and head that start at zero, an untied head, and token shift:
-the previous tokens are added to each token through tables of their own, which gives the first block the n-gram for free.
+ReLU squared in the MLP (So et al. 2021), output projections and head that start at zero, an untied head, token shift
+(the previous tokens are added to each token through tables of their own) and embeddings of n-grams (`ngram_embedding.py`):
+the first block has for free what a transformer otherwise spends its first layers and minutes on.
 Train it with Muon (`training/muon.py`).
 """
 
@@ -17,6 +18,7 @@ from minilm.layers.attention import AttentionFunction, merge_heads, scaled_dot_p
 from minilm.layers.basic import Embedding, Linear, relu, rms_norm
 from minilm.layers.kv_cache import KVCache
 from minilm.layers.masks import positions_and_mask
+from minilm.layers.ngram_embedding import NgramEmbedding
 from minilm.layers.positions import rotary_angles, rotate_half_split
 from minilm.models.config import SpeedrunConfig
 from minilm.models.gpt import load_arrays
@@ -75,6 +77,9 @@ class SpeedrunGPT(nn.Module):
             Embedding(config.vocab_size, config.d_model, std=0.0 if i else 1.0) for i in range(config.n_shift + 1)
         ]
         self.embeddings = nn.ModuleList(tables)  # table i reads the token i places back
+        self.ngrams = None
+        if config.max_ngram > 1:
+            self.ngrams = NgramEmbedding(config.ngram_rows, config.d_model, config.ngram_dropout)
         self.blocks = nn.ModuleList(SpeedrunBlock(config, attention) for _ in range(config.n_layers))
         self.lm_head = Linear(config.d_model, config.vocab_size, bias=False, std=0.0)
 
@@ -87,27 +92,35 @@ class SpeedrunGPT(nn.Module):
         past = cache.lengths if cache is not None else torch.zeros(1, dtype=torch.long)
         positions, mask = positions_and_mask(past, T, self.config.context_length, ids.device)
         angles = rotary_angles(positions, self.config.d_model // self.config.n_heads, theta=10000.0)[:, None]
-        x = rms_norm(self.shifted_embeddings(ids, positions, cache))
+        x = rms_norm(self.embed(self.recent_tokens(ids, positions, cache)))
         for layer, block in enumerate(self.blocks):
             x = block(x, mask, angles, cache, layer)
         if cache is not None:
             cache.advance(T)
         return rms_norm(x)
 
-    def shifted_embeddings(self, ids: Tensor, positions: Tensor, cache: SpeedrunCache | None) -> Tensor:
-        """(B, T) -> (B, T, D): the token's own vector plus one for each of the n_shift tokens before it, where there are any."""
-        B, T = ids.shape
-        positions = positions.expand(B, T)
+    def embed(self, recent: Tensor) -> Tensor:
+        """(B, T, N) -> (B, T, D): the token's own vector, one for each of the n_shift tokens before it, and its n-grams'."""
+        x = self.embeddings[0](recent[..., 0])
+        for back in range(1, self.config.n_shift + 1):
+            token = recent[..., back]
+            there = token < self.config.vocab_size
+            x = x + self.embeddings[back](token * there) * there[..., None]
+        return x if self.ngrams is None else x + self.ngrams(recent[..., : self.config.max_ngram])
+
+    def recent_tokens(self, ids: Tensor, positions: Tensor, cache: SpeedrunCache | None) -> Tensor:
+        """(B, T) -> (B, T, N): each token and the N - 1 before it, newest first, vocab_size where the window has none."""
+        positions = positions.expand(ids.shape)
         history = ids
         if cache is not None:
             cache.ids.scatter_(1, positions, ids)
             history = cache.ids
-        x = self.embeddings[0](ids)
-        for back in range(1, self.config.n_shift + 1):
-            source = positions - back
-            earlier = history.gather(1, source.clamp(min=0))  # slot s of `history` is the token at position s
-            x = x + self.embeddings[back](earlier) * (source >= 0)[..., None]
-        return x
+        n_recent = max(self.config.n_shift + 1, self.config.max_ngram)
+        source = positions[..., None] - torch.arange(
+            n_recent, device=ids.device
+        )  # slot s holds the token at position s
+        tokens = history.gather(1, source.clamp(min=0).flatten(1)).view_as(source)
+        return tokens.where(source >= 0, self.config.vocab_size)
 
     def head(self, hidden: Tensor) -> Tensor:
         """(B, T, D) -> logits (B, T, V)."""

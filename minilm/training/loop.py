@@ -31,6 +31,17 @@ class TrainingFailed(RuntimeError):
     """The loss or the gradient is no longer a number. The weights are those of the last good step."""
 
 
+def token_shares(counts: Sequence[int]) -> list[float]:
+    """What the mean loss of each batch is multiplied by, so that their sum is the mean over all targets.
+
+    A plain mean of means would give the tokens of a batch with few targets too much weight. With no target, all are 0.
+
+    >>> token_shares([6, 2, 0])
+    [0.75, 0.25, 0.0]
+    """
+    return [count / max(sum(counts), 1) for count in counts]
+
+
 def accumulate_gradients(
     model: nn.Module,
     batches: Sequence[Batch],
@@ -40,18 +51,16 @@ def accumulate_gradients(
 ) -> tuple[float, int]:
     """Add to each .grad that of the mean loss over all targets of the batches. Returns loss and number of targets.
 
-    Each batch is weighted by its share of the counted targets, so that k small batches give what one big batch gives:
-    a plain mean of means would give the tokens of a batch with few targets too much weight.
+    Each batch is weighted by its share of the counted targets, so that k small batches give what one big batch gives.
     """
     counts = [int((targets != IGNORE).sum()) for _, targets in batches]
-    n_tokens = sum(counts)
     total = 0.0
-    for (inputs, targets), count in zip(batches, counts, strict=True):
+    for (inputs, targets), share in zip(batches, token_shares(counts), strict=True):
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
-            loss = loss_function(model, inputs.to(device), targets.to(device)) * (count / max(n_tokens, 1))
+            loss = loss_function(model, inputs.to(device), targets.to(device)) * share
         loss.backward()
         total += loss.item()
-    return total, n_tokens
+    return total, sum(counts)
 
 
 @contextmanager

@@ -33,19 +33,31 @@ def decay_groups(model: nn.Module, lr: float = 1e-3, weight_decay: float = 0.1) 
     return groups
 
 
+def clip_factor(gradients: Sequence[Tensor], max_norm: float) -> tuple[float, float]:
+    """The length of all gradients as one vector, and the factor that shortens it to max_norm: 1 if it is no longer.
+
+    One factor for all keeps the direction (Pascanu et al. 2013). It is 1 for a length that is infinite or no number.
+
+    >>> clip_factor([torch.tensor([3.0, 0.0]), torch.tensor([[4.0]])], max_norm=1.0)
+    (5.0, 0.2)
+    """
+    if not gradients:
+        return 0.0, 1.0
+    lengths = [torch.linalg.vector_norm(g, dtype=torch.promote_types(g.dtype, torch.float32)) for g in gradients]
+    norm = torch.linalg.vector_norm(torch.stack([length.to(lengths[0].device) for length in lengths])).item()
+    return norm, max_norm / norm if max_norm < norm < math.inf else 1.0
+
+
 def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
     """Shorten the gradient, all parameters as one vector, to max_norm if it is longer. Returns its length before.
 
-    A gradient that is short enough is not touched at all (Pascanu et al. 2013).
+    A gradient that is short enough is not touched at all.
     """
     gradients = [numbers(p) for p in parameters if p.grad is not None]
-    if not gradients:
-        return 0.0
-    lengths = [torch.linalg.vector_norm(g, dtype=torch.promote_types(g.dtype, torch.float32)) for g in gradients]
-    norm = torch.linalg.vector_norm(torch.stack([length.to(lengths[0].device) for length in lengths])).item()
-    if max_norm < norm < math.inf:
+    norm, factor = clip_factor(gradients, max_norm)
+    if factor < 1.0:
         for g in gradients:
-            g.mul_(max_norm / norm)
+            g.mul_(factor)
     return norm
 
 

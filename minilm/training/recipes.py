@@ -1,7 +1,8 @@
-"""What each kind of model is trained with unless somebody says otherwise: fields of TrainConfig. No torch: `--help` is quick."""
+"""What each kind of model looks like and is trained with unless somebody says otherwise. No torch: `--help` is quick."""
 
 from typing import Any
 
+# Fields of TrainConfig.
 RECIPES: dict[str, dict[str, Any]] = {
     "gpt": {"learning_rate": 2e-3, "batch_size": 16},
     "llama": {"learning_rate": 2e-3, "batch_size": 16},
@@ -17,3 +18,6 @@ RECIPES: dict[str, dict[str, Any]] = {
         "batch_size": 16,
     },
 }
+
+# Fields of the model's config.
+SHAPES: dict[str, dict[str, Any]] = {"speedrun": {"max_ngram": 6}}
