@@ -251,6 +251,31 @@ TABLE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
             ("block: always the same wiring", "return self.wiring(x,", "return pre_norm(x,"),
         ],
     ),
+    "minilm/layers/ngram_embedding.py": (
+        "test_ngram_embedding.py",
+        [
+            (
+                "n-grams: first token forgotten",
+                "rows, hashed = [], tokens[..., 0]",
+                "rows, hashed = [], 0 * tokens[..., 0]",
+            ),
+            ("n-grams: order of tokens ignored", "(hashed * 1_000_003 + tokens", "(hashed + tokens"),
+            ("n-grams: bits not mixed", "(hashed ^ (hashed >> 15)) % n_rows", "hashed % 64 % n_rows"),
+            (
+                "n-grams: only the longest",
+                "range(1, tokens.shape[-1])",
+                "range(tokens.shape[-1] - 1, tokens.shape[-1])",
+            ),
+            (
+                "n-grams: gradient of the wrong rows",
+                "rows.reshape(1, -1), values",
+                "rows.flip(0).reshape(1, -1), values",
+            ),
+            ("n-grams: starts speaking", "torch.zeros(n_rows, d_model)", "torch.ones(n_rows, d_model)"),
+            ("n-grams: dropped at evaluation, too", "self.dropout, self.training", "self.dropout, True"),
+            ("n-grams: mean for sum", "share[..., None]).sum(-2)", "share[..., None]).mean(-2)"),
+        ],
+    ),
     "minilm/layers/wirings.py": (
         "test_blocks.py::test_on_numbers test_blocks.py::test_it_is_torchs_encoder_layer "
         "test_blocks.py::test_parallel_is_a_loop_over_tokens",

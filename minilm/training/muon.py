@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from minilm.layers.basic import Embedding
+from minilm.layers.ngram_embedding import NgramEmbedding
 from minilm.training.config import TrainConfig
 from minilm.training.newton_schulz import orthogonalize, orthogonalize_by_gram
 from minilm.training.optim import Adam, AdamW, Group, Memory, Optimizer, decay_groups
@@ -55,7 +56,7 @@ def muon_groups(model: nn.Module, lr: float, matrix_lr: float, weight_decay: flo
 
     A table's rows are tokens, each with its own frequency: they are no map whose directions could be made equal.
     """
-    tables = {id(module.weight) for module in model.modules() if isinstance(module, Embedding)}
+    tables = {id(module.weight) for module in model.modules() if isinstance(module, Embedding | NgramEmbedding)}
     groups = []
     for group in decay_groups(model, lr, weight_decay):
         for matrices in (True, False):
