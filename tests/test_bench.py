@@ -9,6 +9,7 @@ from functools import partial
 import pytest
 import torch
 
+from minilm.bench import ablation, blocks, training
 from minilm.bench import tokenizer as tokenizer_bench
 from minilm.bench.stopwatch import compare, threads_restored
 from minilm.bench.table import Job, Request, format_table, measure, medians
@@ -111,9 +112,12 @@ def test_torch_has_as_many_threads_afterwards_as_before():
         (["tokenizer", "--seconds", "3"], "--seconds: tokenizer trains nothing"),
         (["blocks", "--large"], "--large: blocks has no long contests"),
         (["training", "--set", "warmup"], "--set warmup: write NAME=VALUE"),
-        (["training", "--set", "warm_up=3"], "unknown option 'warm_up'"),
+        (["training", "--set", "warm_up=3"], "--set warm_up: no such setting; minilm train --help-all lists them"),
         (["training", "--set", "warmup=often"], "warmup is 'often': it must be of type int"),
         (["ablation", "--seconds", "0"], "--seconds is 0.0: it must be at least 0.1"),
+        (["ablation", "--seconds", "3", "inf"], "--seconds is inf: it must be at least 0.1, and finite"),
+        (["blocks", "--seconds", "nan"], "--seconds is nan: it must be at least 0.1"),
+        (["training", "--steps", "3", "--seconds", "2"], "--steps and --seconds: give one of them"),
         (["ablation", "--steps", "0"], "--steps is 0: it must be at least 1"),
         (["blocks", "--seeds", "0"], "--seeds is 0: it must be at least 1"),
     ],
@@ -138,9 +142,9 @@ def jobs_of(*names: str, seeds: int = 1, done: list[str]) -> list[Job]:
 def test_rows_in_the_file_are_not_measured_again(tmp_path):
     out, done = tmp_path / "rows.jsonl", []
     settings = Request(data="a.txt", changes={"warmup": 5}).settings("training")
-    first = measure(jobs_of("one", seeds=2, done=done), settings, out, progress=False)
+    first = list(measure(jobs_of("one", seeds=2, done=done), settings, out, progress=False))
     assert first == [{"row": "one", "seed": s, "settings": settings, "nats": 3 + s / 8} for s in range(2)]
-    again = measure(jobs_of("three", "one", seeds=2, done=done), settings, out, progress=False)
+    again = list(measure(jobs_of("three", "one", seeds=2, done=done), settings, out, progress=False))
     assert done == ["one 0", "one 1", "three 0", "three 1"]
     assert [json.loads(line) for line in out.read_text().splitlines()] == [*first, *again[:2]]
     assert again[2:] == first
@@ -157,13 +161,16 @@ def test_rows_in_the_file_are_not_measured_again(tmp_path):
 )
 def test_a_row_of_another_measurement_does_not_count(tmp_path, other):
     out, done = tmp_path / "rows.jsonl", []
-    measure(jobs_of("one", done=done), Request(data="a.txt").settings("training"), out, progress=False)
-    measure(jobs_of("one", done=done), other.settings("training"), out, progress=False)
-    measure(jobs_of("one", done=done), Request(data="a.txt").settings("blocks"), out, progress=False)
+    list(measure(jobs_of("one", done=done), Request(data="a.txt").settings("training"), out, progress=False))
+    list(measure(jobs_of("one", done=done), other.settings("training"), out, progress=False))
+    list(measure(jobs_of("one", done=done), Request(data="a.txt").settings("blocks"), out, progress=False))
     assert len(done) == len(out.read_text().splitlines()) == 3
 
 
-def test_a_run_that_breaks_off_keeps_what_it_has(tmp_path):
+@pytest.mark.parametrize(
+    "half", ["", "{", '{"row"', '{"row": ', '{"row": "tw', '{"row": "two", "seed": 0, "settings": {}}']
+)
+def test_a_run_that_breaks_off_keeps_what_it_has(tmp_path, half):
     out, done = tmp_path / "rows.jsonl", []
 
     def stop() -> dict[str, float]:
@@ -171,36 +178,64 @@ def test_a_run_that_breaks_off_keeps_what_it_has(tmp_path):
 
     jobs = [*jobs_of("one", done=done), Job("two", 0, 1.0, stop)]
     with pytest.raises(KeyboardInterrupt):
-        measure(jobs, {}, out, progress=False)
+        list(measure(jobs, {}, out, progress=False))
     with out.open("a") as file:
-        file.write('{"row": "tw')  # as a crash would leave it
+        file.write(half)  # as a crash would leave it
     assert [row["row"] for row in measure(jobs_of("one", "two", done=done), {}, out, progress=False)] == ["one", "two"]
     assert done == ["one 0", "two 0"]
     assert [json.loads(line)["row"] for line in out.read_text().splitlines()] == ["one", "two"]
 
 
-@pytest.mark.parametrize("content", [b"Once upon a time\n", b'{"a": 1}\n', b"\xff\xfe\n", b"no line end"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"Once upon a time\n",
+        b'{"a": 1}\n',
+        b"\xff\xfe\n",
+        b"no line end",
+        b'{"a": 1}',
+        b"[1]",
+        b"7",
+        b'{"row": 1}\n{"a"',
+    ],
+)
 def test_a_file_of_something_else_is_left_alone(tmp_path, content):
     out, done = tmp_path / "novel.txt", []
     out.write_bytes(content)
     with pytest.raises(ValueError, match="holds no rows of a bench"):
-        measure(jobs_of("one", done=done), {}, out, progress=False)
+        list(measure(jobs_of("one", done=done), {}, out, progress=False))
     assert out.read_bytes() == content and not done
+
+
+def test_settings_that_do_not_matter_to_a_row_are_not_looked_at(tmp_path):
+    out, done = tmp_path / "rows.jsonl", []
+    for split, n_runs in ((0.9, 5), (0.8, 5), (0.9, 3)):
+        request = Request(data="stories:30", split=split, runs=n_runs)
+        for ignored in (("runs",), ("runs", "split"), ("split",)):
+            jobs = [job._replace(ignored=ignored) for job in jobs_of("-".join(ignored), done=done)]
+            list(measure(jobs, request.settings("training"), out, progress=False))
+    assert done == ["runs 0", "runs-split 0", "split 0", "runs 0", "split 0"]
+    assert [Request().ignored(data) for data in (None, "a.txt", "stories", "stories:30")] == [
+        ("runs",),
+        ("runs",),
+        ("runs", "split"),
+        ("runs", "split"),
+    ]
 
 
 def test_a_place_that_cannot_be_written_is_known_before_anything_is_measured(tmp_path):
     done: list[str] = []
     with pytest.raises(FileNotFoundError):
-        measure(jobs_of("one", done=done), {}, tmp_path / "nowhere" / "rows.jsonl", progress=False)
+        list(measure(jobs_of("one", done=done), {}, tmp_path / "nowhere" / "rows.jsonl", progress=False))
     assert not done
 
 
 def test_the_bar_tells_the_time_that_is_left(capsys, tmp_path):
     out, done = tmp_path / "rows.jsonl", []
-    measure(jobs_of("one", done=done), {}, out)
+    list(measure(jobs_of("one", done=done), {}, out))
     said = capsys.readouterr().err
     assert "one, seed 0" in said and "1/1" in said
-    measure([*jobs_of("one", done=done), Job("two", 0, 7.0, dict)], {}, out)
+    list(measure([*jobs_of("one", done=done), Job("two", 0, 7.0, dict)], {}, out))
     assert "7/7" in capsys.readouterr().err  # the row that is there already costs nothing
 
 
@@ -214,10 +249,41 @@ def test_medians_and_spread_over_the_seeds():
         {"row": "c", "seed": 4, "settings": {}, "nats": 3.0},
     ]
     assert medians(rows) == [
-        {"row": "a", "nats": 2.0, "from": 1.0, "to": 4.5, "steps": 9, "note": "x", "seeds": 3},
+        {"row": "a", "nats": 2.0, "nats from": 1.0, "nats to": 4.5, "steps": 9, "note": "x", "seeds": 3},
         {"row": "b", "nats": 5.5},
-        {"row": "c", "nats": 3.0, "from": 3.0, "to": 3.0, "failed": "step 2", "seeds": 2},
+        {"row": "c", "nats": 3.0, "nats from": 3.0, "nats to": 3.0, "failed": "1 of 2", "seeds": 2},
     ]
+    assert medians(rows[4:5]) == [{"row": "c", "nats": None, "failed": "step 2"}]  # one seed: why it failed
+
+
+def runs(name: str, *seconds: float | str | None) -> list[dict[str, object]]:
+    """A row for each seed; a word is a run that failed."""
+    return [
+        {"row": name, "seed": seed, "settings": {}}
+        | ({"nats": None, "failed": s} if isinstance(s, str) else {"nats": 1.5, "seconds_to_target": s})
+        for seed, s in enumerate(seconds)
+    ]
+
+
+@pytest.mark.parametrize(
+    "seconds, median",
+    [
+        ((40.0,), 40.0),
+        ((None,), "not reached"),
+        ((40.0, None, None), "not reached"),
+        ((44.0, None, 40.0), 44.0),
+        ((40.0, None), "not reached"),
+        ((40.0, "step 3", "step 9"), "not reached"),
+        ((40.0, 42.0, 38.0, "step 3"), 41.0),
+    ],
+)
+def test_a_run_that_never_got_there_took_forever(seconds, median):
+    row = medians(runs("a", *seconds))[0]
+    assert row["seconds_to_target"] == median
+    assert "seconds_to_target from" not in row
+    n_failed = sum(isinstance(s, str) for s in seconds)
+    assert row.get("failed") == (f"{n_failed} of {len(seconds)}" if n_failed else None)
+    json.dumps(row, allow_nan=False)
 
 
 def test_a_table_is_aligned():
@@ -243,3 +309,48 @@ def test_how_long_to_train():
     assert [limit[:2] for limit in Request(steps=1200, seconds=(3.0,)).limits((9.0,))] == [
         ("1,200 steps", {"steps": 1200})
     ]
+
+
+@pytest.fixture
+def broken_off(monkeypatch):
+    """The topic blocks with one row that is done at once, and one that Ctrl-C ends."""
+
+    def stop() -> dict[str, float]:
+        raise KeyboardInterrupt
+
+    done: list[str] = []
+    jobs = [*jobs_of("one", done=done), Job("two", 0, 1.0, stop), *jobs_of("three", done=done)]
+    monkeypatch.setattr(blocks, "table", lambda request: jobs)
+    return done
+
+
+def test_ctrl_c_shows_the_rows_so_far(broken_off, tmp_path, capsys):
+    assert main(["bench", "blocks"]) == 130
+    out, error = capsys.readouterr()
+    assert out.splitlines() == ["row  nats", "one     3"]
+    said = error.splitlines()[-1]
+    assert said == "minilm: interrupted: these are the rows so far; with --out FILE they would be kept"
+    file = tmp_path / "rows.jsonl"
+    assert main(["bench", "blocks", "--out", str(file)]) == 130
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said == f"minilm: interrupted: the rows so far are in {file}; the same command goes on from there"
+    assert main(["bench", "blocks", "--out", str(file), "--json"]) == 130
+    assert [row["row"] for row in json.loads(capsys.readouterr().out)["rows"]] == ["one"]
+    assert broken_off == ["one 0", "one 0"]
+    assert main(["bench", "blocks", "--only", "two"]) == 130
+    assert capsys.readouterr().out == ""
+
+
+def test_no_empty_line_after_a_table(monkeypatch, capsys):
+    monkeypatch.setattr(blocks, "table", lambda request: jobs_of("one", done=[]))
+    assert main(["bench", "blocks"]) == 0
+    assert capsys.readouterr().out == "row  nats\none     3\n"
+
+
+def test_the_defaults_in_the_help_are_those_of_the_topics(capsys):
+    with pytest.raises(SystemExit):
+        main(["bench", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    seconds = {topic: " ".join(f"{s:g}" for s in topic.SECONDS) for topic in (training, blocks, ablation)}
+    expected = f"(default: {seconds[training]}; blocks {seconds[blocks]}, ablation {seconds[ablation]})"
+    assert expected in said and "example: minilm bench blocks --seconds 20 --out rows.jsonl" in said

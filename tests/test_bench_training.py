@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import signal
 
 import numpy as np
 import pytest
@@ -45,7 +46,7 @@ def text() -> Prepared:
 @pytest.fixture
 def file(tmp_path):
     path = tmp_path / "text.txt"
-    path.write_text("\n".join(stories(12, seed=4))[:3001], encoding="utf-8")
+    path.write_text("\n".join(stories(60, seed=4))[:10_001], encoding="utf-8")
     return str(path)
 
 
@@ -86,7 +87,16 @@ def test_the_plain_peer_starts_like_our_gpt2():
     assert all(not array.any() for name, array in peer.items() if name.endswith("bias"))
 
 
-@pytest.mark.parametrize("config", [llama_config(), gpt2_config(norm="rms"), gpt2_config(tie_embeddings=False)])
+@pytest.mark.parametrize(
+    "config",
+    [
+        llama_config(),
+        gpt2_config(norm="rms"),
+        gpt2_config(tie_embeddings=False),
+        dataclasses.replace(TINY, dropout=0.1),
+        dataclasses.replace(TINY, n_kv_heads=1),
+    ],
+)
 def test_the_plain_peer_is_a_gpt2_only(config):
     with pytest.raises(ValueError, match="the plain peer is a GPT-2"):
         PlainGPT(config)
@@ -123,6 +133,19 @@ def test_the_peers_training_is_torchs_own():
     assert [value for _, value in looks] == pytest.approx([seen[1], seen[3], seen[4]], abs=1e-7)
     assert 0 < looks[0][0] < looks[1][0] < looks[2][0]
     torch.testing.assert_close(model.state_dict(), reference.state_dict(), rtol=0, atol=1e-6)
+
+
+def test_the_peer_stops_where_its_loss_is_no_number():
+    model = PlainGPT(TINY)
+    model.norm.weight.data[3] = float("nan")
+    with pytest.raises(TrainingFailed, match="step 1: loss nan"):
+        train_like_nanogpt(model, np.arange(30) % 11, 5, 0, 2, lambda m: 0.0)
+
+
+def test_a_plain_step_returns_its_loss():
+    model, ids = PlainGPT(TINY), torch.randint(11, (2, 7))
+    expected = F.cross_entropy(model(ids).view(-1, 11), ids.view(-1)).item()
+    assert plain_step(model, plain_optimizer(model, 1e-3), ids, ids) == pytest.approx(expected, abs=1e-6)
 
 
 def test_finding_the_threads_changes_nothing():
@@ -167,8 +190,8 @@ def test_tuning_never_sees_the_validation_side(file):
 
     with open(file, encoding="utf-8") as opened:
         given = opened.read()
-    assert words(whole.train, whole) == given[:2400] and words(whole.validation, whole) == given[2400:]
-    assert words(tuned.train, tuned) == given[:1600] and words(tuned.validation, tuned) == given[1600:2400]
+    assert words(whole.train, whole) == given[:8000] and words(whole.validation, whole) == given[8000:]
+    assert words(tuned.train, tuned) == given[:5333] and words(tuned.validation, tuned) == given[5333:8000]
 
 
 def test_the_stand_in_is_the_works_in_order_with_an_empty_line_between(tmp_path, monkeypatch):
@@ -180,6 +203,7 @@ def test_the_stand_in_is_the_works_in_order_with_an_empty_line_between(tmp_path,
     real = quality.find_sources
     monkeypatch.setattr(quality, "find_sources", lambda name: real(str(found)))
     monkeypatch.setattr(quality, "STAND_IN", 60)
+    monkeypatch.setattr(quality, "SHORTEST_SIDE", 30)
     quality.prepare_text.cache_clear()
     text = read_text(Request(split=0.5))
     quality.prepare_text.cache_clear()
@@ -191,6 +215,28 @@ def test_the_stand_in_is_the_works_in_order_with_an_empty_line_between(tmp_path,
 def test_a_split_that_is_none(file):
     with pytest.raises(ValueError, match=r"split is 1\.0"):
         read_text(Request(data=file, split=1.0))
+
+
+@pytest.mark.parametrize(
+    "size, split, tune, sides",
+    [(5, 0.9, False, "4 and 1"), (2000, 0.4, False, "800 and 1,200"), (2500, 0.8, True, "1,333 and 667")],
+)
+def test_a_text_that_is_too_short(tmp_path, monkeypatch, capsys, size, split, tune, sides):
+    path = tmp_path / "short.txt"
+    path.write_text(("abcde" * size)[:size], encoding="utf-8")
+    with pytest.raises(ValueError, match=f"have {sides} characters; give a text with at least 1,000 on each"):
+        read_text(Request(data=str(path), split=split, tune=tune))
+    monkeypatch.setattr(quality, "count_ngram", None)
+    asked = ["--data", str(path), "--split", str(split), *["--tune"] * tune]
+    for topic in ("training", "blocks", "ablation"):
+        assert main(["bench", topic, *asked]) == 2
+        assert "is too short" in capsys.readouterr().err
+
+
+def test_a_side_of_a_thousand_characters_will_do(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("abcde" * 400, encoding="utf-8")
+    assert len(read_text(Request(data=str(path), split=0.5)).validation.ids) > 1000
 
 
 # ---- scores
@@ -283,6 +329,28 @@ def test_steps_and_looks(text):
     assert torch.equal(done.model.lm_head.weight, again) and not torch.equal(again, other)
 
 
+def test_after_a_signal_nothing_more_is_looked_at(text):
+    looks: list[int] = []
+
+    def look(model) -> float:
+        looks.append(1)
+        return 1.0
+
+    class Stopped(ablation.DrawnAnywhere):
+        """Ctrl-C while the batch of the seventh step is drawn."""
+
+        def __iter__(self):
+            for number, batch in enumerate(super().__iter__()):
+                if number == 6:
+                    signal.raise_signal(signal.SIGINT)
+                yield batch
+
+    stopped = dataclasses.replace(tiny_recipe(), order=Stopped)
+    with pytest.raises(KeyboardInterrupt):
+        train_recipe(stopped, text, seed=3, steps=11, look=look, n_looks=5)
+    assert len(looks) == 3  # after the steps 2, 4 and 6
+
+
 def test_seconds_are_a_limit(text):
     done = train_recipe(tiny_recipe(), text, seed=0, seconds=0.2)
     assert done.steps >= 1 and 0 < done.seconds < 20 and done.looks == []  # one step may take long on a busy machine
@@ -335,8 +403,6 @@ def test_the_topic_training(small, file, tmp_path, capsys, monkeypatch):
         "training",
         "--data",
         file,
-        "--seconds",
-        "0.2",
         "--steps",
         "3",
         "--runs",
@@ -347,13 +413,14 @@ def test_the_topic_training(small, file, tmp_path, capsys, monkeypatch):
         *SET,
     ]
     done = bench(capsys, *arguments)
-    names = ["n-gram of order 7", "nanoGPT, 3 steps", "quick recipe, 3 steps", "our recipe, 0.2 s"]
+    names = ["n-gram of order 7", "nanoGPT, 3 steps", "quick recipe, 3 steps", "our recipe, 3 steps"]
     speeds = [f"1 layers, d 8, context 6, batch 3, {dtype}" for dtype in ("float32", "bfloat16")]
     rows = {row["row"]: row for row in done["rows"]}
     assert list(rows) == names + speeds
     assert 0 < rows[names[0]]["nats"] < 8
     for name in names[1:3]:
-        assert rows[name]["steps"] == 3 and rows[name]["seconds_to_target"] is None  # nothing is learned in three steps
+        assert rows[name]["seconds_to_target"] is None  # nothing is learned in three steps
+    assert all(rows[name]["steps"] == 3 for name in names[1:])
     assert {"nats_separate_windows", "nats_mixed", "nats_log_linear", "weight"} < set(rows[names[3]])
     for name in speeds:
         row = rows[name]
@@ -397,8 +464,8 @@ def test_what_the_rows_of_training_come_to():
     rows += [*reached("quick recipe, 185 steps", 5.0, None, 5.2), ours(0.3, 0), ours(0.1, 1), ours(0.2, 2), failed]
     assert training.conclusions(rows) == [
         "target: 1.8600 nats in separate windows, 0.36 above the n-gram",
-        "nanoGPT, 2,500: reached by 3 of 3, median 104.0 s",
-        "quick recipe: reached by 2 of 3, median 5.2 s",
+        "nanoGPT, 2,500 steps: reached by 3 of 3, median 104.0 s",
+        "quick recipe, 185 steps: reached by 2 of 3, median 5.2 s",
         "ratio: 20.0",
         "our recipe, 60 s, against the n-gram: "
         "separate windows +0.2100, overlapping +0.2000, mixed +0.2200, log-linear +0.2300",
@@ -406,6 +473,77 @@ def test_what_the_rows_of_training_come_to():
     assert training.conclusions(rows[1:]) == []
     never = [ngram, *reached("nanoGPT, 2,500 steps", 100.0), *reached("quick recipe, 185 steps", None)]
     assert not any(line.startswith("ratio") for line in training.conclusions(never))
+    assert (
+        training.conclusions(never)[2] == "quick recipe, 185 steps: reached by 0 of 1, the median run did not reach it"
+    )
+    broken = {"row": "quick recipe, 30 steps", "seed": 4, "settings": {}, "nats": None, "failed": "step 3"}
+    steps = [ngram, *reached("nanoGPT, 30 steps", 9.0), *reached("quick recipe, 30 steps", 2.0, 4.0, 3.0), broken]
+    assert training.conclusions(steps)[1:] == [
+        "nanoGPT, 30 steps: reached by 1 of 1, median 9.0 s",
+        "quick recipe, 30 steps: reached by 3 of 4, median 3.5 s",
+        "ratio: 2.6",
+    ]
+
+
+def test_a_failed_training_is_a_row_of_every_kind(file, monkeypatch):
+    def failing(*args, **how):
+        raise TrainingFailed("step 17: loss nan")
+
+    monkeypatch.setattr(training, "train_recipe", failing)
+    monkeypatch.setattr(quality, "train_recipe", failing)
+    monkeypatch.setattr(training, "train_like_nanogpt", failing)
+    jobs = [job for job in training.table(Request(data=file, steps=2)) if "recipe" in job.name or "nano" in job.name]
+    assert len(jobs) == 3
+    assert [job.measure() for job in jobs] == [{"nats": None, "failed": "step 17"}] * 3
+
+
+def test_the_ngram_is_counted_once(small, file, monkeypatch):
+    counted, real = [], quality.count_ngram
+    monkeypatch.setattr(quality, "count_ngram", lambda text: counted.append(1) or real(text))
+    changes = {pair.split("=")[0]: int(pair.split("=")[1]) for pair in SET}
+    jobs = training.table(Request(data=file, steps=2, changes=changes))
+    assert not counted
+    rows = [job.measure() for job in jobs if "layers" not in job.name]
+    assert len(rows) == 4 and len(counted) == 1
+    assert rows[0] == {**quality.ngram_row(read_text(Request(data=file))), "seconds": rows[0]["seconds"]}
+
+
+def test_what_does_not_matter_to_a_row():
+    """Timed runs matter to the speeds alone, the text and the recipe to all others; stories:N has its own split."""
+    names = {"data", "split", "tune", "steps", "changes", "runs"}
+    for data, without in (("stories:60", {"runs", "split"}), ("shakespeare", {"runs"})):
+        jobs = training.table(Request(data=data))
+        for job in jobs:
+            assert set(job.ignored) == (names - {"runs"} if "layers" in job.name else without)
+        assert {set(job.ignored) == without for job in jobs} == {True, False}
+        assert {frozenset(job.ignored) for job in ablation.table(Request(data=data))} == {frozenset(without)}
+        assert {frozenset(job.ignored) for job in blocks.table(Request(data=data))} == {frozenset(without)}
+    ignored = {job.name.split(",")[0].split(": n-")[0]: set(job.ignored) for job in blocks.table(Request())}
+    assert ignored == {"stories:2000": {"runs", "split"}, "shakespeare": {"runs"}}
+    assert names == set(Request().settings("training")) - {"topic"}
+
+
+def test_all_is_on_the_device_that_was_picked(small, file, monkeypatch):
+    """The device that has shapes alone stands for a GPU."""
+    meta, seen = torch.device("meta"), {}
+    monkeypatch.setattr(training, "pick_device", lambda: meta)
+    monkeypatch.setattr(ablation, "pick_device", lambda: meta)
+    monkeypatch.setattr(training, "train_like_nanogpt", lambda model, *args: seen.update(peer=model) or [(1.0, 2.0)])
+    monkeypatch.setattr(training, "alone_row", lambda model, text: {})
+    job = next(job for job in training.table(Request(data=file, steps=2)) if "nanoGPT" in job.name)
+    job.measure()
+    for name, ingredient in ablation.WITHOUT.items():
+        seen[name] = ablation.recipe_without(Request(), ingredient).build(9)
+    for name, model in seen.items():
+        assert {weight.device for weight in model.parameters()} == {meta}, name
+
+
+def test_the_peers_batches_go_to_its_device(monkeypatch):
+    seen = []
+    monkeypatch.setattr(plain_gpt, "plain_step", lambda model, optimizer, *batch: seen.extend(batch) or 1.0)
+    model = PlainGPT(TINY).to("meta")
+    train_like_nanogpt(model, np.arange(30) % 11, 3, 0, 2, lambda m: 0.0)
+    assert len(seen) > 2 * 3 and {part.device.type for part in seen} == {"meta"}
 
 
 def test_the_topic_blocks(small, file, capsys):

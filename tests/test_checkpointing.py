@@ -9,12 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from minilm.fast.checkpointing import checkpointed
-from minilm.layers.basic import Dropout
+from minilm.layers.attention import AttentionFunction
+from minilm.layers.basic import Dropout, relu
+from minilm.layers.blocks import MLP
+from minilm.layers.mixture_of_experts import MixtureOfExperts, with_balance
 from minilm.models.config import GPTConfig, gpt2_config, llama_config
 from minilm.models.gpt import GPT, build_block
 from minilm.training.config import TrainConfig
 from minilm.training.loop import train
-from minilm.training.loss import cross_entropy
+from minilm.training.loss import cross_entropy, next_token_loss
 
 SHAPE = {"vocab_size": 23, "context_length": 11, "d_model": 12, "n_layers": 3, "n_heads": 2}
 CONFIGS = [gpt2_config(**SHAPE, dropout=0.3), llama_config(**SHAPE, dropout=0.0)]
@@ -162,6 +165,33 @@ def test_another_builder_and_another_mode() -> None:
     assert sum(isinstance(module, Dropout) for module in saving.modules()) == 4
     saving.eval()
     assert torch.equal(saving(draw(2, 5)), saving(draw(2, 5)))
+
+
+def mixed_block(config: GPTConfig, attention: AttentionFunction) -> nn.Module:
+    block = build_block(config, attention)
+    block.mlp = MixtureOfExperts([MLP(config.d_model, 9, relu) for _ in range(3)], config.d_model, k=2)
+    return block
+
+
+def test_the_balance_of_experts_is_not_left_behind_by_the_way_back() -> None:
+    plain, saving = make(CONFIGS[0], mixed_block), make(CONFIGS[0], checkpointed(mixed_block))
+    ids, gradients = draw(4, 12), []
+    for model in (plain, saving):
+        torch.manual_seed(9)
+        with_balance(next_token_loss, 0.5)(model, ids[:, :-1], ids[:, 1:]).backward()
+        gradients.append([p.grad for p in model.parameters()])
+        assert [block.mlp.balance for block in model.blocks] == [None] * 3
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+
+
+def test_a_balance_that_waits_is_not_touched_by_the_way_back_of_an_earlier_pass() -> None:
+    model = make(CONFIGS[0], checkpointed(mixed_block))
+    first = next_token_loss(model, draw(4, 11), draw(4, 11))
+    taken = [block.mlp.take_balance() for block in model.blocks]
+    model(draw(2, 7))
+    waiting = [block.mlp.balance for block in model.blocks]
+    (first + sum(taken)).backward()
+    assert all(block.mlp.balance is balance is not None for block, balance in zip(model.blocks, waiting, strict=True))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

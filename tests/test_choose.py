@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from minilm.fast import attention, choose, cross_entropy
+from minilm.fast import attention, choose, cross_entropy, short_attention
 from minilm.models.config import GPTConfig
 from minilm.models.gpt import GPT
 from minilm.training.batches import Batches
@@ -13,19 +13,20 @@ from minilm.training.loop import train
 
 
 @pytest.mark.parametrize(
-    ("plain", "device", "length", "has_bfloat16", "fused"),
+    ("plain", "device", "length", "has_bfloat16", "twin"),
     [
-        (True, "cuda", 4096, True, False),
-        (True, "cpu", 4096, False, False),
-        (False, "cpu", 256, True, False),
-        (False, "cpu", 257, True, True),
-        (False, "cpu", 8, False, True),
-        (False, "cuda", 8, True, True),
+        (True, "cuda", 4096, True, None),
+        (True, "cpu", 4096, False, None),
+        (True, "cpu", 8, True, None),
+        (False, "cpu", 256, True, short_attention),
+        (False, "cpu", 257, True, attention),
+        (False, "cpu", 8, False, attention),
+        (False, "cuda", 8, True, attention),
     ],
 )
-def test_attention(monkeypatch, plain, device, length, has_bfloat16, fused):
+def test_attention(monkeypatch, plain, device, length, has_bfloat16, twin):
     monkeypatch.setattr(choose, "multiplies_bfloat16", lambda device: has_bfloat16)
-    expected = {"attention": attention.scaled_dot_product_attention} if fused else {}
+    expected = {"attention": twin.scaled_dot_product_attention} if twin else {}
     assert choose.attention_part(plain, torch.device(device), length) == expected
 
 

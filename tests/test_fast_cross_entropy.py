@@ -299,6 +299,15 @@ def test_the_head_of_the_speed_run() -> None:
     )
 
 
+def test_a_compiled_model_is_refused() -> None:
+    """Its `hidden` is the original's, which would run uncompiled."""
+    compiled, _ = same_models(tied=True)
+    compiled = torch.compile(compiled, backend="eager")
+    with pytest.raises(ValueError, match="train a compiled model with the plain loss") as error:
+        fast.next_token_loss(compiled, *torch.randint(29, (2, 3, 9)))
+    assert "\n" not in str(error.value)
+
+
 def test_training_with_it_is_training_without() -> None:
     ours, theirs = same_models(tied=True)
     config = TrainConfig(steps=6, accumulation=2, warmup=0, dtype="float32", learning_rate=0.01, eval_every=0)

@@ -24,6 +24,7 @@ from minilm.layers.basic import Embedding, LayerNorm, gelu_tanh, rms_norm
 from minilm.layers.kv_cache import KVCache
 from minilm.layers.positions import rotate_half_split
 from minilm.models.speedrun_gpt import SpeedrunCache, SpeedrunGPT
+from minilm.runtime import pick_device
 from minilm.training.batches import sample_batch
 from minilm.training.config import TrainConfig
 from minilm.training.loop import Batch
@@ -83,7 +84,10 @@ def change_blocks(model: SpeedrunGPT, **how: Any) -> None:
 
 
 def without_query_norm(model: SpeedrunGPT) -> None:
-    """Queries and keys as they come. Their scale was 1: the matrices that make them start as small as before."""
+    """Queries and keys as they come.
+
+    The matrices that make them start as with the norm, which had brought every query to size 1.
+    """
     change_blocks(model, query_norm=unchanged)
 
 
@@ -159,10 +163,11 @@ WITHOUT = {
 def table(request: Request) -> list[Job]:
     """The n-gram, the recipe, and the recipe without each ingredient."""
     text = read_text(request)
-    jobs = [Job("n-gram of order 7", request.seeds[0], 2, partial(ngram_row, text))]
+    ignored = request.ignored(request.data)
+    jobs = [Job("n-gram of order 7", request.seeds[0], 2, partial(ngram_row, text), ignored)]
     for limit, name, seed in itertools.product(request.limits(SECONDS), WITHOUT, request.seeds):
         measure = partial(recipe_row, recipe_without(request, WITHOUT[name]), text, seed, **limit.how)
-        jobs.append(Job(f"{limit.name}, {name}", seed, limit.expected + 8, measure))
+        jobs.append(Job(f"{limit.name}, {name}", seed, limit.expected + 8, measure, ignored))
     return jobs
 
 
@@ -175,6 +180,6 @@ def recipe_without(request: Request, ingredient: Ingredient) -> Recipe:
         model = recipe.build(vocab_size)
         if ingredient.edit:
             ingredient.edit(model)
-        return model
+        return model.to(pick_device())  # what the edit put in is made on the CPU
 
     return dataclasses.replace(recipe, build=build, order=ingredient.order)

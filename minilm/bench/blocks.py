@@ -102,10 +102,11 @@ def table(request: Request) -> list[Job]:
     jobs = []
     for name in [request.data] if request.data else TEXTS:
         text = read_text(request, name)
-        jobs.append(Job(f"{name}: n-gram of order 7", request.seeds[0], 2, partial(ngram_row, text)))
+        ignored = request.ignored(name)
+        jobs.append(Job(f"{name}: n-gram of order 7", request.seeds[0], 2, partial(ngram_row, text), ignored))
         for limit, variant, seed in itertools.product(request.limits(SECONDS), VARIANTS, request.seeds):
             measure = partial(variant_row, request, text, variant, limit.how, seed)
-            jobs.append(Job(f"{name}, {limit.name}, {variant}", seed, limit.expected + 8, measure))
+            jobs.append(Job(f"{name}, {limit.name}, {variant}", seed, limit.expected + 8, measure, ignored))
     return jobs
 
 

@@ -15,6 +15,7 @@ from minilm.bench.stopwatch import threads_restored
 from minilm.models.config import GPTConfig
 from minilm.runtime import n_cores
 from minilm.training.batches import sample_batch
+from minilm.training.loop import TrainingFailed
 
 
 class PlainBlock(nn.Module):
@@ -22,12 +23,12 @@ class PlainBlock(nn.Module):
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
-        D, F, bias = config.d_model, config.d_ff or 4 * config.d_model, config.bias
+        D, d_ff, bias = config.d_model, config.d_ff or 4 * config.d_model, config.bias
         self.n_heads = config.n_heads
         self.attention_norm = nn.LayerNorm(D, config.norm_eps, bias=bias)
         self.mlp_norm = nn.LayerNorm(D, config.norm_eps, bias=bias)
         self.qkv, self.out = nn.Linear(D, 3 * D, bias), nn.Linear(D, D, bias)
-        self.up, self.down = nn.Linear(D, F, bias), nn.Linear(F, D, bias)
+        self.up, self.down = nn.Linear(D, d_ff, bias), nn.Linear(d_ff, D, bias)
         self.gelu = nn.GELU("tanh" if config.mlp == "gelu_tanh" else "none")
 
     def forward(self, x: Tensor) -> Tensor:
@@ -46,8 +47,9 @@ class PlainGPT(nn.Module):
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
-        if config.norm != "layer" or config.mlp == "swiglu" or config.rope_theta or not config.tie_embeddings:
-            raise ValueError(f"the plain peer is a GPT-2 (see gpt2_config), got {config}")
+        other = config.norm != "layer" or config.mlp == "swiglu" or config.rope_theta or not config.tie_embeddings
+        if other or config.dropout or config.n_kv_heads not in (None, config.n_heads):
+            raise ValueError(f"the plain peer is a GPT-2 (see gpt2_config) without dropout, got {config}")
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.d_model)
         self.positions = nn.Embedding(config.context_length, config.d_model)
@@ -91,14 +93,15 @@ def plain_optimizer(model: nn.Module, learning_rate: float) -> torch.optim.AdamW
 
 def plain_step(
     model: Any, optimizer: torch.optim.Optimizer, inputs: Tensor, targets: Tensor, half: bool = False
-) -> None:
-    """One update on a batch (B, T), (B, T): forward, loss, backward, clip, step; with `half` in bfloat16."""
+) -> float:
+    """One update on a batch (B, T), (B, T): forward, loss, backward, clip, step; with `half` in bfloat16. Returns the loss."""
     with torch.autocast(inputs.device.type, torch.bfloat16, enabled=half):
         loss = F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())
     loss.backward()
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
+    return loss.item()  # waits for the device: what is timed is over
 
 
 def nanogpt_learning_rate(step: int, steps: int, peak: float = 1e-3, floor: float = 1e-4, warmup: int = 100) -> float:
@@ -121,22 +124,33 @@ def train_like_nanogpt(
     """nanoGPT's loop: float32, windows drawn anywhere. Returns what `look` said, with the seconds of training until then.
 
     It looks every look_every steps and at the end; looking is not counted. The faster of one thread and all is used.
+    TrainingFailed if the loss is no longer a number.
     """
     generator, context_length = torch.Generator().manual_seed(seed), model.config.context_length
     optimizer, seconds, looks = plain_optimizer(model, 1e-3), 0.0, []
+    device = model.norm.weight.device
     model.train()
     with threads_restored():
-        torch.set_num_threads(fastest_threads(model, sample_batch(ids, batch_size, context_length)))
+        torch.set_num_threads(fastest_threads(model, on(device, sample_batch(ids, batch_size, context_length))))
         for step in range(steps):
             began = time.perf_counter()
             for group in optimizer.param_groups:
                 group["lr"] = nanogpt_learning_rate(step, steps)
-            plain_step(model, optimizer, *sample_batch(ids, batch_size, context_length, generator))
+            batch = on(device, sample_batch(ids, batch_size, context_length, generator))
+            loss = plain_step(model, optimizer, *batch)
             seconds += time.perf_counter() - began
+            if not math.isfinite(loss):
+                raise TrainingFailed(f"step {step + 1}: loss {loss}")
             if (step + 1) % look_every == 0 or step + 1 == steps:
                 looks.append((seconds, look(model)))
     model.eval()
     return looks
+
+
+def on(device: torch.device, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """The batch on that device."""
+    inputs, targets = batch
+    return inputs.to(device), targets.to(device)
 
 
 def fastest_threads(model: nn.Module, batch: tuple[Tensor, Tensor]) -> int:

@@ -11,7 +11,7 @@ import functools
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ParamSpec
 
 import numpy as np
 import torch
@@ -31,10 +31,12 @@ from minilm.text.tokenizer import CharTokenizer
 from minilm.training.batches import Batches
 from minilm.training.budget import plan
 from minilm.training.config import TrainConfig
-from minilm.training.loop import Batch, TrainingFailed, train
+from minilm.training.loop import Batch, Record, TrainingFailed, train
 from minilm.training.prepare import Prepared
 
+How = ParamSpec("How")
 STAND_IN = 1_115_394  # characters: as many as tiny Shakespeare has
+SHORTEST_SIDE = 1000  # characters of a side: on fewer no score means anything
 ORDER = 7  # of the n-gram: the best one for characters of a text of this size
 
 
@@ -62,8 +64,12 @@ def prepare_text(data: str, split: float, tune: bool) -> Prepared:
         sides = cut([text[:STAND_IN] if data == "shakespeare" else text], split)
     if tune:
         sides = cut(sides[0], 2 / 3)
-    if not all(sides):
-        raise ValueError(f"{data} is too short to be split: give at least some thousand characters")
+    sizes = [sum(map(len, side)) for side in sides]
+    if min(sizes) < SHORTEST_SIDE:
+        raise ValueError(
+            f"{data} is too short: training and validation side have {sizes[0]:,} and {sizes[1]:,} characters; "
+            f"give a text with at least {SHORTEST_SIDE:,} on each"
+        )
     tokenizer = CharTokenizer.train(document for side in sides for document in side)
     return Prepared(tokenizer, *(encode_corpus(side, tokenizer) for side in sides))
 
@@ -136,16 +142,38 @@ def train_recipe(
         config = plan(model, trial, config, (seconds or 1.0) / 60.0)
         if steps is not None:
             config = dataclasses.replace(config, steps=steps, minutes=None)
-        config = dataclasses.replace(config, eval_every=max(1, config.steps // n_looks))
+        every = max(1, config.steps // n_looks)
         batches = recipe.order(text.learned, config, context_length)
-        history = train(model, batches, config, evaluate=look, progress=False)
-    if "interrupted" in history[-1]:
+        looks: list[tuple[float, float]] = []
+
+        def look_now(step: int, model: nn.Module, record: Record) -> None:
+            if look and step % every == 0:
+                looks.append((record["seconds"], look(model)))
+
+        # Not as train's `evaluate`: that also looks where a signal has ended the run, and nobody waits for it.
+        history = train(model, batches, config, on_step=look_now, progress=False)
+    if not history or "interrupted" in history[-1]:
         raise KeyboardInterrupt
-    looks = [(record["seconds"], record["validation"]) for record in history if "validation" in record]
-    return Trained(model, history[-1]["seconds"], history[-1]["step"], looks)
+    last = history[-1]
+    if look and last["step"] % every:
+        looks.append((last["seconds"], look(model)))
+    return Trained(model, last["seconds"], last["step"], looks)
 
 
 # ---- scores
+
+
+def failure_as_row(row_of: Callable[How, Row]) -> Callable[How, Row]:
+    """The same function, for which a training that fails is a row that says so instead of a score."""
+
+    @functools.wraps(row_of)
+    def row_or_failure(*args: How.args, **kwargs: How.kwargs) -> Row:
+        try:
+            return row_of(*args, **kwargs)
+        except TrainingFailed as failure:
+            return {"nats": None, "failed": str(failure).split(":")[0]}
+
+    return row_or_failure
 
 
 def count_ngram(text: Prepared) -> CountedLM:
@@ -156,11 +184,16 @@ def count_ngram(text: Prepared) -> CountedLM:
 
 def ngram_row(text: Prepared) -> Row:
     """The n-gram's own row, with full history, as it is scored everywhere."""
+    return counted_row(text)[1]
+
+
+def counted_row(text: Prepared) -> tuple[CountedLM, Row]:
+    """The n-gram, and its row."""
     started = time.perf_counter()
     model = count_ngram(text)
     seconds = time.perf_counter() - started
     score = evaluate(model, text.validation, text.tokenizer)
-    return {"nats": score.nats_per_token, "bits_per_byte": score.bits_per_byte, "seconds": seconds}
+    return model, {"nats": score.nats_per_token, "bits_per_byte": score.bits_per_byte, "seconds": seconds}
 
 
 def alone_row(model: Any, text: Prepared) -> Row:
@@ -187,12 +220,10 @@ def mixed_row(model: Any, text: Prepared, ngram: CountedLM) -> Row:
     }
 
 
+@failure_as_row
 def recipe_row(recipe: Recipe, text: Prepared, seed: int, ngram: CountedLM | None = None, **how: Any) -> Row:
-    """Train and score: the row of one recipe. A run that fails says so instead of a score."""
-    try:
-        trained = train_recipe(recipe, text, seed, **how)
-    except TrainingFailed as failure:
-        return {"nats": None, "failed": str(failure).split(":")[0]}
+    """Train and score: the row of one recipe."""
+    trained = train_recipe(recipe, text, seed, **how)
     row = {**alone_row(trained.model, text), "steps": trained.steps, "seconds": trained.seconds}
     return row if ngram is None else {**row, **mixed_row(trained.model, text, ngram)}
 

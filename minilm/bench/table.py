@@ -1,8 +1,9 @@
 """Topics that measure one side at length: a list of jobs, each a row, written down as soon as it is measured."""
 
 import json
+import math
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,8 @@ from tqdm import tqdm
 from minilm.runtime import whole_file
 
 Row = dict[str, Any]
+START = '{"row": '  # how each line of a file of rows begins
+TO_TARGET = "seconds_to_target"  # the column that is empty where a run never got there
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,10 @@ class Request:
         about = {name: value for name, value in vars(self).items() if name not in ("attention", "seeds", "seconds")}
         return json.loads(json.dumps({"topic": topic, **about}))
 
+    def ignored(self, data: str | None) -> tuple[str, ...]:
+        """The settings that change nothing in a training on this text: the timed runs, and where to cut a text that is cut."""
+        return ("runs", "split") if data and data.split(":")[0] == "stories" else ("runs",)
+
 
 class Limit(NamedTuple):
     """The end of a training: its name in a row, what `train_recipe` is told, and about how many seconds it is."""
@@ -50,40 +57,42 @@ class Limit(NamedTuple):
 
 
 class Job(NamedTuple):
-    """One row to measure: its name and seed, about how many seconds it takes, and how."""
+    """One row to measure: its name and seed, about how many seconds it takes, how, and the settings that do not matter to it."""
 
     name: str
     seed: int
     seconds: float
     measure: Callable[[], Row]
+    ignored: Sequence[str] = ()
 
 
 def measure(
     jobs: Sequence[Job], settings: Mapping[str, Any], out: Path | None = None, progress: bool = True
-) -> list[Row]:
-    """The rows of all jobs, in order. With `out`, a JSONL file, rows that it holds are taken from there, others added to it.
+) -> Iterator[Row]:
+    """The rows of all jobs, in order, each as soon as it is there.
 
-    A row is known by its name, its seed and the settings, so that one file may hold several tables.
+    With `out`, a JSONL file, rows that it holds are taken from there, others added to it. A row is known by its name, its
+    seed and the settings that matter to it, so that one file may hold several tables.
     """
     known = {row_key(row): row for row in (read_rows(out) if out else [])}
     if out:
         out.open("a").close()  # a place where nothing can be written is better known before anything is measured
-    rows: list[Row] = []
     bar = tqdm(total=round(sum(job.seconds for job in jobs)), unit="s", disable=not progress, dynamic_ncols=True)
     with bar:
         for job in jobs:
             bar.set_description_str(f"{job.name}, seed {job.seed}")
-            about: Row = {"row": job.name, "seed": job.seed, "settings": dict(settings)}
-            if (key := row_key(about)) in known:
-                rows.append(known[key])
+            matter = {name: value for name, value in settings.items() if name not in job.ignored}
+            row: Row = {"row": job.name, "seed": job.seed, "settings": matter}
+            if (key := row_key(row)) in known:
                 bar.total -= round(job.seconds)
+                yield known[key]
                 continue
-            rows.append({**about, **job.measure()})
+            row |= job.measure()
             bar.update(round(job.seconds))
             if out:
                 with open(out, "a", encoding="utf-8") as file:
-                    file.write(json.dumps(rows[-1]) + "\n")
-    return rows
+                    file.write(json.dumps(row) + "\n")
+            yield row
 
 
 def row_key(row: Row) -> tuple[str, int, str]:
@@ -91,7 +100,7 @@ def row_key(row: Row) -> tuple[str, int, str]:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a JSONL file, none if it does not exist. A last line that a crash cut off is taken out of the file.
+    """The rows of a JSONL file, none if it does not exist. A row that a crash cut off at the end is taken out of the file.
 
     ValueError if the file holds something else, which is left as it is.
     """
@@ -101,7 +110,7 @@ def read_rows(path: Path) -> list[Row]:
         text = path.read_text(encoding="utf-8")
         whole, _, rest = text.rpartition("\n")
         rows = [json.loads(line) for line in whole.splitlines()]
-        if not all(row_key(row) for row in rows) or not (rest == "" or rest.startswith("{")):
+        if not all(row_key(row) for row in rows) or not START.startswith(rest[: len(START)]):
             raise ValueError
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"{path} holds no rows of a bench: name another file with --out") from None
@@ -114,8 +123,10 @@ def read_rows(path: Path) -> list[Row]:
 def medians(rows: Iterable[Row]) -> list[Row]:
     """One row a name: the median of each number over its seeds, how many there are, and the spread of the first number.
 
+    A training that failed has no numbers; of several seeds, how many failed is a column.
+
     >>> medians([{"row": "a", "seed": s, "settings": {}, "nats": n} for s, n in enumerate((1.5, 1.75, 1.25))])
-    [{'row': 'a', 'nats': 1.5, 'from': 1.25, 'to': 1.75, 'seeds': 3}]
+    [{'row': 'a', 'nats': 1.5, 'nats from': 1.25, 'nats to': 1.75, 'seeds': 3}]
     """
     groups: dict[str, list[Row]] = {}
     for row in rows:
@@ -127,15 +138,32 @@ def median_of(group: Sequence[Row]) -> Row:
     """The columns of one name: numbers as medians, words as they stand in the first row that has them."""
     columns = dict.fromkeys(name for row in group for name in row if name not in ("row", "seed", "settings"))
     found: Row = {}
+    spread: Row = {}
     for column in columns:
         values = [row[column] for row in group if row.get(column) is not None]
-        if not all(isinstance(value, int | float) for value in values):
+        if column == TO_TARGET:
+            median = median_to_target(group)
+            found[column] = median if math.isfinite(median) else "not reached"
+        elif column == "failed" and len(group) > 1:
+            found[column] = f"{len(values)} of {len(group)}"
+        elif not all(isinstance(value, int | float) for value in values):
             found[column] = values[0]
-            continue
-        found[column] = statistics.median(values) if values else None
-        if len(group) > 1 and values and "from" not in found:
-            found |= {"from": min(values), "to": max(values)}
+        else:
+            found[column] = statistics.median(values) if values else None
+            if len(group) > 1 and values and not spread:
+                spread = {f"{column} from": min(values), f"{column} to": max(values)}
+                found |= spread
     return {**found, **({"seeds": len(group)} if len(group) > 1 else {})}
+
+
+def median_to_target(rows: Iterable[Row]) -> float:
+    """Median seconds to the target; a run that never got there, or failed, counts as infinite.
+
+    >>> median_to_target([{"seconds_to_target": seconds} for seconds in (40.0, None, 44.0)])
+    44.0
+    """
+    seconds = (row.get(TO_TARGET) for row in rows)
+    return statistics.median(math.inf if value is None else value for value in seconds)
 
 
 def format_table(rows: Sequence[Row]) -> str:

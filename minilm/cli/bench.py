@@ -3,23 +3,32 @@
 import argparse
 import importlib
 import json
+import math
+import sys
 from pathlib import Path
 from typing import Any, TypeVar
 
 from minilm.bench.stopwatch import compare
-from minilm.cli.options import Parser, refuse_unknown, seed, typed_values
+from minilm.cli.options import Parser, seed, typed_values
 from minilm.models.config import SpeedrunConfig
 from minilm.training.config import TrainConfig
 
 CONTESTS, TABLES = ("tokenizer", "ngram", "attention"), ("training", "blocks", "ablation")
 Number = TypeVar("Number", int, float)
 TOPICS = (*CONTESTS, *TABLES)
+SAID_OF_TOPICS = (
+    "tokenizer, ngram, attention: our code beside a peer's, as ratios. training (17 minutes): our recipe beside nanoGPT "
+    "and the n-gram. blocks (9 minutes): a block with one part changed. ablation: our recipe without one ingredient. "
+    "--out to --tune are for the last three"
+)
 
 
 def run(arguments: list[str]) -> int:
     """Measure one topic and print what came out."""
-    parser = Parser("bench", "Measure our code beside a peer's in one run.", "minilm bench tokenizer")
-    parser.option("topic", choices=TOPICS, help="what to measure")
+    parser = Parser(
+        "bench", "Measure our code beside a peer's in one run.", "minilm bench blocks --seconds 20 --out rows.jsonl"
+    )
+    parser.option("topic", choices=TOPICS, help=SAID_OF_TOPICS)
     parser.option("--runs", type=int, default=5, metavar="N", help="timed runs of each side (default: 5)")
     parser.option("--large", action="store_true", help="the long contests of the topic instead of the short ones")
     parser.option("--seed", type=seed, default=0, rare=True, help="first seed of a training; other inputs are fixed")
@@ -41,8 +50,13 @@ def add_table_flags(parser: Parser) -> None:
             "metavar": "FILE",
             "help": "JSONL file to which each row is added; rows in it are not measured again",
         },
-        "--data": {"metavar": "TEXT", "help": "a file, or stories:N (default: the topic's own text)"},
-        "--seconds": {"type": float, "nargs": "+", "metavar": "S", "help": "seconds of each training"},
+        "--data": {"metavar": "TEXT", "help": "a file, or stories:N (default: shakespeare; blocks also stories:2000)"},
+        "--seconds": {
+            "type": float,
+            "nargs": "+",
+            "metavar": "S",
+            "help": "seconds of each training (default: 60 120 300; blocks 20, ablation 60)",
+        },
         "--seeds": {"type": int, "metavar": "N", "help": "trainings of each row: medians and spread (default: 1)"},
         "--tune": {"action": "store_true", "help": "score on a third of the training side, to choose settings by"},
         "--steps": {"type": int, "metavar": "N", "help": "updates of each training, instead of seconds"},
@@ -78,10 +92,42 @@ def run_contests(topic: Any, options: argparse.Namespace) -> int:
 
 def run_table(topic: Any, options: argparse.Namespace) -> int:
     """A row for each job: a table of medians, and what it comes to."""
-    from minilm.bench.table import Request, format_table, measure, medians
+    from minilm.bench.table import Row, format_table, measure, medians
+
+    request = read_request(options)
+    jobs = topic.large_table(request) if options.large else topic.table(request)
+    chosen = [job for job in jobs if (options.only or "") in job.name]
+    if not chosen:
+        raise ValueError(f"--only {options.only!r}: no row is called so; the first one is {jobs[0].name!r}")
+    out = Path(options.out) if options.out else None
+    rows: list[Row] = []
+    code = 0
+    try:
+        for row in measure(chosen, request.settings(options.topic), out, progress=not options.json):
+            rows.append(row)
+    except KeyboardInterrupt:
+        code = 130
+    sentences = topic.conclusions(rows) if hasattr(topic, "conclusions") else []
+    if options.json:
+        print(json.dumps({"topic": options.topic, "rows": rows, "medians": medians(rows), "conclusions": sentences}))
+    elif rows:
+        print("\n".join([format_table(medians(rows)), *sentences]))
+    if code:
+        kept = f"the rows so far are in {out}; the same command goes on from there"
+        lost = "these are the rows so far; with --out FILE they would be kept"
+        print(f"minilm: interrupted: {kept if out else lost}", file=sys.stderr)
+    return code
+
+
+def read_request(options: argparse.Namespace) -> Any:
+    """What the flags ask of a table."""
+    from minilm.bench.table import Request
     from minilm.fast.choose import attention_part
 
-    request = Request(
+    if options.steps is not None and options.seconds is not None:
+        raise ValueError("--steps and --seconds: give one of them, either ends a training")
+    n_seeds = 1 if options.seeds is None else at_least("--seeds", options.seeds, 1)
+    return Request(
         data=options.data,
         split=0.9 if options.split is None else options.split,
         tune=bool(options.tune),
@@ -89,30 +135,15 @@ def run_table(topic: Any, options: argparse.Namespace) -> int:
         steps=None if options.steps is None else at_least("--steps", options.steps, 1),
         changes=read_changes(options.set or []),
         runs=options.runs,
-        seeds=tuple(
-            options.seed + i for i in range(1 if options.seeds is None else at_least("--seeds", options.seeds, 1))
-        ),
+        seeds=tuple(options.seed + i for i in range(n_seeds)),
         attention=attention_part,
     )
-    jobs = topic.large_table(request) if options.large else topic.table(request)
-    chosen = [job for job in jobs if (options.only or "") in job.name]
-    if not chosen:
-        raise ValueError(f"--only {options.only!r}: no row is called so; the first one is {jobs[0].name!r}")
-    out = Path(options.out) if options.out else None
-    rows = measure(chosen, request.settings(options.topic), out, progress=not options.json)
-    sentences = topic.conclusions(rows) if hasattr(topic, "conclusions") else []
-    if options.json:
-        print(json.dumps({"topic": options.topic, "rows": rows, "medians": medians(rows), "conclusions": sentences}))
-        return 0
-    print(format_table(medians(rows)))
-    print("\n".join(sentences))
-    return 0
 
 
 def at_least(flag: str, value: Number, bound: Number) -> Number:
-    """The value; ValueError if it is too small."""
-    if not value >= bound:
-        raise ValueError(f"{flag} is {value}: it must be at least {bound}")
+    """The value; ValueError if it is too small, or infinite."""
+    if not bound <= value < math.inf:
+        raise ValueError(f"{flag} is {value}: it must be at least {bound}, and finite")
     return value
 
 
@@ -128,5 +159,6 @@ def read_changes(pairs: list[str]) -> dict[str, Any]:
         except ValueError:
             table[name] = value
     typed = {**typed_values(SpeedrunConfig, table), **typed_values(TrainConfig, table)}
-    refuse_unknown(table, set(typed), "--set")
+    if unknown := [name for name in table if name not in typed]:
+        raise ValueError(f"--set {unknown[0]}: no such setting; minilm train --help-all lists them")
     return typed

@@ -8,13 +8,15 @@ a step takes a third to a half longer, with the memory of one block instead of a
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from minilm.layers.kv_cache import KVCache
+from minilm.layers.mixture_of_experts import MixtureOfExperts
 
 
 def checkpointed(build_block: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
@@ -25,16 +27,36 @@ def checkpointed(build_block: Callable[..., nn.Module]) -> Callable[..., nn.Modu
 
     def build(*parts: Any) -> nn.Module:
         block = build_block(*parts)
-        block.forward = functools.partial(_forward, block.forward)  # a wrapper around it would change the names
+        block.forward = functools.partial(_forward, block, block.forward)  # a wrapper around it would change the names
         return block
 
     return build
 
 
 def _forward(
-    plain: Callable[..., Tensor], x: Tensor, mask: Any, rotate: Any = None, cache: KVCache | None = None, layer: int = 0
+    block: nn.Module,
+    plain: Callable[..., Tensor],
+    x: Tensor,
+    mask: Any,
+    rotate: Any = None,
+    cache: KVCache | None = None,
+    layer: int = 0,
 ) -> Tensor:
     """`plain` of the same arguments. A cache would be filled a second time: with one, nothing is recomputed."""
     if cache is not None:
         return plain(x, mask, rotate, cache, layer)
-    return checkpoint(plain, x, mask, rotate, cache, layer, use_reentrant=False)
+    how: dict[str, Any] = {}
+    if mixtures := [part for part in block.modules() if isinstance(part, MixtureOfExperts)]:
+        how["context_fn"] = lambda: (nullcontext(), _balances_restored(mixtures))  # the second is for the way back
+    return checkpoint(plain, x, mask, rotate, cache, layer, use_reentrant=False, **how)
+
+
+@contextmanager
+def _balances_restored(mixtures: Sequence[MixtureOfExperts]) -> Iterator[None]:
+    """They have the balance losses that they had before: those of the second time nobody would take."""
+    balances = [part.balance for part in mixtures]
+    try:
+        yield
+    finally:  # the recomputation ends by an exception, as soon as it has all it needs
+        for part, balance in zip(mixtures, balances, strict=True):
+            part.balance = balance

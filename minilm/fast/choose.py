@@ -7,17 +7,21 @@ from torch import nn
 
 from minilm.runtime import multiplies_bfloat16
 
+SHORT = 256  # contexts up to which all scores of a layer have room in a CPU's cache
 LARGE_VOCABULARY = 8192  # below it the logits are small beside the rest, and the plain loss is as fast
 
 
 def attention_part(plain: bool, device: torch.device, context_length: int) -> dict[str, Any]:
-    """The attention to build a model with: nothing for the readable one, else the fused kernel as a part for `build_model`.
+    """The attention to build a model with: nothing for the readable one, else a fast twin as a part for `build_model`.
 
-    On a CPU, in bfloat16 and short contexts, the readable one trains faster: the kernel's backward pass is slow there.
+    That is the fused kernel, except on a CPU, in bfloat16 and short contexts: the kernel's backward pass is slow there.
     """
-    if plain or (device.type == "cpu" and context_length <= 256 and multiplies_bfloat16(device)):
+    if plain:
         return {}
-    from minilm.fast.attention import scaled_dot_product_attention
+    if device.type == "cpu" and context_length <= SHORT and multiplies_bfloat16(device):
+        from minilm.fast.short_attention import scaled_dot_product_attention
+    else:
+        from minilm.fast.attention import scaled_dot_product_attention
 
     return {"attention": scaled_dot_product_attention}
 

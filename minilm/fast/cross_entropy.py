@@ -94,5 +94,13 @@ def linear_cross_entropy(
 
 
 def next_token_loss(model: Any, inputs: Tensor, targets: Tensor) -> Tensor:
-    """`minilm.training.loss.next_token_loss` of a model with `hidden` and `lm_head`, for `train(loss_function=...)`."""
+    """`minilm.training.loss.next_token_loss` of a model with `hidden` and `lm_head`, for `train(loss_function=...)`.
+
+    ValueError for a model out of torch.compile: what is compiled is its `forward`, and `hidden` is the original's.
+    """
+    if hasattr(model, "_orig_mod"):
+        raise ValueError(
+            "the fused loss calls model.hidden, which torch.compile leaves as it is: train a compiled model with the "
+            "plain loss, minilm.training.loss.next_token_loss, or leave out compile"
+        )
     return linear_cross_entropy(model.hidden(inputs), model.lm_head.weight, targets)

@@ -143,6 +143,18 @@ def shapes(what: str, p: Tensor) -> tuple[tuple[int, ...], ...]:
     return ((),) if what == "step" else (tuple(p.shape), (*p.shape[:1], 1))
 
 
+def adam_direction(mean: Tensor, square: Tensor, t: int, beta1: float, beta2: float, eps: float) -> Tensor:
+    """Adam's step for a learning rate of 1, from the running means of g and of g² after t updates, the first being 1.
+
+    Both began at 0: dividing by 1 - beta^t removes that bias.
+
+    >>> adam_direction(torch.tensor([0.5]), torch.tensor([0.25]), t=1, beta1=0.5, beta2=0.75, eps=1.0)
+    tensor([0.5000])
+    """
+    spread = (square / (1.0 - beta2**t)).sqrt_().add_(eps)
+    return torch.div(mean, spread, out=spread).div_(1.0 - beta1**t)
+
+
 class Adam(Optimizer):
     """Steps of one size for all weights, whatever the size of their gradients (Kingma and Ba 2014).
 
@@ -176,11 +188,9 @@ class Adam(Optimizer):
             memory.update(step=0, mean=torch.zeros_like(p), square=torch.zeros_like(p))
         (beta1, beta2), mean, square = self.betas, memory["mean"], memory["square"]
         memory["step"] += 1
-        t = memory["step"]
         mean.lerp_(gradient, 1.0 - beta1)
         square.mul_(beta2).addcmul_(gradient, gradient, value=1.0 - beta2)
-        spread = (square / (1.0 - beta2**t)).sqrt_().add_(self.eps)
-        p.addcdiv_(mean, spread, value=-lr / (1.0 - beta1**t))
+        p.sub_(adam_direction(mean, square, memory["step"], beta1, beta2, self.eps), alpha=lr)
 
 
 class AdamW(Adam):

@@ -8,15 +8,26 @@ from torch import Tensor
 from minilm.training.optim import Group, Memory, Optimizer
 
 
+def momentum_step(velocity: Tensor, gradient: Tensor, momentum: float, nesterov: bool) -> tuple[Tensor, Tensor]:
+    """The new velocity, momentum · velocity + gradient, and the direction of the step: the velocity itself (Polyak 1964).
+
+    Nesterov (1983) looks one step ahead: its direction is gradient + momentum · the new velocity.
+
+    >>> momentum_step(torch.tensor([2.0]), torch.tensor([1.0]), momentum=0.5, nesterov=True)
+    (tensor([2.]), tensor([2.]))
+    """
+    velocity = torch.add(gradient, velocity, alpha=momentum)
+    return velocity, torch.add(gradient, velocity, alpha=momentum) if nesterov else velocity
+
+
 class SGD(Optimizer):
     """Stochastic gradient descent: a step against the gradient, as long as the gradient (Robbins and Monro 1951).
 
     g = g + weight_decay · p
-    u = momentum · u + g                 the velocity (Polyak 1964), at first g
-    p = p - lr · u
+    u = momentum · u + g                 the velocity, at first g
+    p = p - lr · u                       or, with Nesterov's look ahead, lr · (g + momentum · u)
 
-    With momentum 0.9 a constant gradient is added up to ten times its length, one that changes its sign cancels. Nesterov
-    (1983) looks one step ahead: p = p - lr · (g + momentum · u).
+    With momentum 0.9 a constant gradient is added up to ten times its length, one that changes its sign cancels.
     """
 
     def __init__(
@@ -37,6 +48,6 @@ class SGD(Optimizer):
         if self.momentum:
             if "velocity" not in memory:
                 memory["velocity"] = torch.zeros_like(p)
-            velocity = memory["velocity"].mul_(self.momentum).add_(gradient)
-            gradient = gradient.add(velocity, alpha=self.momentum) if self.nesterov else velocity
+            velocity = memory["velocity"]
+            memory["velocity"], gradient = momentum_step(velocity, gradient, self.momentum, self.nesterov)
         p.sub_(gradient, alpha=group["lr"])
