@@ -272,7 +272,7 @@ TABLE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
                 "rows.flip(0).reshape(1, -1), values",
             ),
             ("n-grams: starts speaking", "torch.zeros(n_rows, d_model)", "torch.ones(n_rows, d_model)"),
-            ("n-grams: dropped at evaluation, too", "self.dropout, self.training", "self.dropout, True"),
+            ("n-grams: dropped at evaluation, too", "self.dropout, self.training)", "self.dropout, True)"),
             ("n-grams: mean for sum", "share[..., None]).sum(-2)", "share[..., None]).mean(-2)"),
         ],
     ),

@@ -66,7 +66,7 @@ LLAMA_BY_HAND: Rows = {
 }
 # The speed-run GPT with V 7, D 4, two heads of 2, one block, two tables of shifted tokens; 2 x 3 tokens in float32.
 SPEEDRUN_BY_HAND: Rows = {
-    "embeddings": (28, 0, 48, 1),
+    "embeddings": (28, 0, 144, 1),
     "embeddings.shift": (28, 0, 54, 2),
     "first_norm": (0, 0, 120, 1),
     "blocks.attention_norm": (0, 0, 120, 1),
@@ -114,6 +114,18 @@ def test_speedrun_by_hand() -> None:
     assert rows(a) == SPEEDRUN_BY_HAND
     assert (a.kind, a.parameters, a.flops_forward) == ("speedrun", 304, 488)
     assert a.kv_cache == 2 * 4 * 4 + 8  # keys and values in float32, and the token
+
+
+@pytest.mark.parametrize(("n_shift", "max_ngram"), [(0, 2), (0, 4), (2, 2), (2, 5), (3, 3)])
+def test_a_table_of_ngrams(n_shift: int, max_ngram: int) -> None:
+    """37 rows of 12 numbers, none of which is multiplied by a matrix; kept is an id and a factor for each n-gram."""
+    sizes = {"vocab_size": 13, "context_length": 11, "d_model": 12, "n_layers": 1, "n_heads": 2, "n_shift": n_shift}
+    config = SpeedrunConfig(**sizes, max_ngram=max_ngram, ngram_rows=37)
+    model, a, without = SpeedrunGPT(config), account(config, 3, 7), account(SpeedrunConfig(**sizes), 3, 7)
+    assert rows(a)["ngrams"] == (37 * 12, 0, 21 * (max_ngram - 1) * 12, 1) and "ngrams" not in rows(without)
+    assert a.parameters == without.parameters + 37 * 12 == sum(p.numel() for p in model.parameters())
+    assert a.flops_forward == without.flops_forward
+    assert a.activations == saved_bytes(model, torch.randint(0, 13, (3, 7)))
 
 
 PUBLISHED = {

@@ -13,16 +13,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from minilm.byhand import agreement, attention, basic, blocks, loss, optim, positions
+from minilm.byhand import agreement, attention, basic, blocks, loss, mixture_of_experts, optim, positions
 from minilm.byhand.bricks import SIZES, Brick, Size, bricks
 from minilm.layers import attention as torch_attention
 from minilm.layers import basic as torch_basic
 from minilm.layers import blocks as torch_blocks
+from minilm.layers import mixture_of_experts as torch_experts
 from minilm.layers import positions as torch_positions
 from minilm.training import loss as torch_loss
 from minilm.training import optim as torch_optim
 
-MODULES: list[ModuleType] = [basic, loss, positions, attention, blocks]
+MODULES: list[ModuleType] = [basic, loss, positions, attention, blocks, mixture_of_experts]
 NAMES = list(bricks(SIZES[0], 0))
 every_brick = pytest.mark.parametrize("name", NAMES)
 every_size = pytest.mark.parametrize("number", range(len(SIZES)), ids=["B3", "B5", "B2"])
@@ -72,6 +73,14 @@ def torch_residual(size: Size, x: Tensor, weights: dict[str, Tensor], p: float, 
     return x + change * keep / (1 - p)
 
 
+def torch_mixture(size: Size, x: Tensor, weights: dict[str, Tensor], k: int, **_: Any) -> Tensor:
+    """What a layer of three experts, the second gated, says, and its balance loss."""
+    experts = [torch_mlp(size), torch_blocks.SwiGLU(size.D, size.F), torch_mlp(size)]
+    layer = torch_experts.MixtureOfExperts(experts, size.D, k)
+    out = torch.func.functional_call(layer, weights, (x,))
+    return torch.cat([out.flatten(), layer.take_balance().reshape(1)])
+
+
 def reference(name: str, size: Size, inputs: dict[str, Any]) -> Tensor:
     """What the layer of this name gives for the same inputs, as tensors."""
     x = inputs.get("x")
@@ -96,6 +105,9 @@ def reference(name: str, size: Size, inputs: dict[str, Any]) -> Tensor:
         "mlp": lambda: call(torch_mlp(size), inputs["weights"], (x,)),
         "swiglu": lambda: call(torch_blocks.SwiGLU(size.D, size.F), inputs["weights"], (x,)),
         "residual": lambda: torch_residual(size, **inputs),
+        "route": lambda: torch_experts.route(**inputs)[0],
+        "balance_loss": lambda: torch_experts.balance_loss(**inputs),
+        "mixture_of_experts": lambda: torch_mixture(size, **inputs),
         "transformer_block": lambda: torch_block(size, inputs, **block_options(size, name)),
     }
     function = name.split(",")[0].split(" ")[0]
@@ -124,7 +136,7 @@ def torch_gradients(name: str, size: Size, brick: Brick, seed: int) -> tuple[np.
     for path in agreement.differentiable(brick.inputs):
         first, *rest = path.split("/", 1)
         tensor = inputs[first][rest[0]] if rest else inputs[first]
-        gradients[path] = tensor.grad.numpy()
+        gradients[path] = (torch.zeros_like(tensor) if tensor.grad is None else tensor.grad).numpy()
     return out.detach().numpy(), gradients
 
 
@@ -293,7 +305,7 @@ def test_float32_stays_float32(name: str) -> None:
 # ---- values worked out on paper, and the edges
 
 
-@pytest.mark.parametrize("name", ["basic", "loss", "attention", "autograd"])
+@pytest.mark.parametrize("name", ["basic", "loss", "attention", "mixture_of_experts", "autograd"])
 def test_examples_in_docstrings(name: str) -> None:
     results = doctest.testmod(importlib.import_module(f"minilm.byhand.{name}"))
     assert results.attempted > 0

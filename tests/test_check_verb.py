@@ -1,13 +1,16 @@
 """`minilm check`: a student's file is judged in a process of its own, whatever it does to that process."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from minilm.checks.exercises import EXERCISES
+from minilm.checks.grade import judge_names, names_of
 from minilm.checks.results import read_results
 from minilm.cli.main import main
 
+LESSONS = Path(__file__).resolve().parents[1] / "lessons"
 RIGHT = """import torch
 def causal_mask(n_queries, n_keys):
     return torch.ones(n_queries, n_keys).tril(n_keys - n_queries).bool()
@@ -68,6 +71,32 @@ def test_a_notebook_is_read_without_running_it(judged):
         name="mine.ipynb",
     )
     assert code == 0 and {row["status"] for row in verdicts.values()} == {"passed"} and len(verdicts) == 2
+
+
+@pytest.mark.parametrize("path", sorted(LESSONS.glob("[0-9][0-9]_*.ipynb")), ids=lambda path: path.stem)
+def test_every_blank_lesson_is_judged(path):
+    """Each statement that is kept can do without those that are not; lesson 06, say, sets `k = v = x` for an x left out."""
+    verdicts = {name: verdict for name, verdict in judge_names(names_of(path)) if verdict is not None}
+    named = json.loads(path.read_text(encoding="utf-8"))["metadata"]["minilm"]["exercises"]
+    assert sorted(verdicts) == sorted(named)
+    assert {verdict.status for verdict in verdicts.values()} == {"not started"}
+
+
+def test_what_a_function_needs_is_kept_and_what_needs_the_rest_is_not(judged):
+    code, verdicts = judged(
+        notebook(
+            "import torch\nx = torch.ones(3)\nk = v = x\nwirings = dict()\nwirings['mine'] = lambda x: x\nn = x.shape",
+            "def triangle(n, places=x):\n    return places\n" + RIGHT.replace("tril(n_keys", "tril(ZERO + n_keys"),
+            "ZERO = 0",
+        ),
+        name="mine.ipynb",
+    )
+    assert code == 0 and verdicts["causal_mask"]["status"] == "passed"
+
+
+def test_an_exercise_that_cannot_be_defined_is_told(judged):
+    code, error = judged(notebook("def causal_mask(n_queries, n_keys=size):\n    return None"), name="mine.ipynb")
+    assert code == 2 and "name 'size' is not defined" in error
 
 
 def test_a_cell_that_cannot_be_read_spoils_its_own_function_only(judged):

@@ -1,6 +1,7 @@
 """The checks cannot be fooled: references and other right solutions pass, every mistake is rejected with its own hint."""
 
 import inspect
+import math
 import random
 import subprocess
 import sys
@@ -11,9 +12,11 @@ import pytest
 import torch
 
 from minilm.checks.card import Card, CheckFailed
-from minilm.checks.compare import Exercise, Mistake, judge
+from minilm.checks.compare import Exercise, Mistake, judge, judge_gradient, smooth
 from minilm.checks.exercises import EXERCISES, SOLUTIONS, check, examine, reveal, solution
 from minilm.checks.results import read_results, results_folder
+from minilm.checks.values import describe
+from minilm.layers.alibi import alibi_slopes
 
 MISTAKES = [(name, mistake) for name, exercise in EXERCISES.items() for mistake in exercise.mistakes]
 ALTERNATIVES = [(name, i) for name, exercise in EXERCISES.items() for i in range(len(exercise.alternatives))]
@@ -175,6 +178,122 @@ def test_the_library_handed_in_is_not_a_pass(capsys):
     assert "the library's version" in capsys.readouterr().out and not read_results()
 
 
+def speeds(d_head, theta):
+    """As a beginner writes them: in float32."""
+    return 1.0 / theta ** (torch.arange(0, d_head, 2) / d_head)
+
+
+def half_masked(score):
+    """Attention with a plain number where a key is hidden, and nothing said about a query without keys."""
+
+    def attention(q, k, v, mask=None):
+        scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
+        return torch.softmax(scores if mask is None else scores.masked_fill(mask == 0, score), dim=-1) @ v
+
+    return attention
+
+
+def cast_first(x, angles):
+    angles = angles.to(x.dtype)
+    a, b = x[..., : x.shape[-1] // 2], x[..., x.shape[-1] // 2 :]
+    return torch.cat([a * angles.cos() - b * angles.sin(), b * angles.cos() + a * angles.sin()], dim=-1)
+
+
+def slopes_by_query(scores):
+    T, S = scores.shape[-2:]
+    distance = torch.arange(S - T, S)[:, None] - torch.arange(S)
+    return scores - (alibi_slopes(T)[:, None] * distance).to(scores.dtype)
+
+
+def norm_of_axis(axis):
+    def norm(x, weight, bias=None, eps=1e-5):
+        out = (x - x.mean(axis, keepdim=True)) / torch.sqrt(x.var(axis, keepdim=True, correction=0) + eps) * weight
+        return out if bias is None else out + bias
+
+    return norm
+
+
+@pytest.mark.parametrize(
+    ("name", "function", "mistake"),
+    [
+        ("rotary_angles", lambda p, d_head, theta: (p[:, None] * speeds(d_head, theta)).double() * 2, ""),
+        ("rotary_angles", lambda p, d_head, theta: p[..., None] * torch.tensor(theta) ** -speeds(d_head, 7.0), ""),
+        (
+            "rotary_angles",
+            lambda p, K, theta: p.double().unsqueeze(-1) / theta ** (torch.arange(K).double() * 2 / K),
+            "K hands",
+        ),
+        (
+            "interpolated_angles",
+            lambda p, d_head, theta, factor: solution("rotary_angles")(p / factor, d_head, theta),
+            "in float32",
+        ),
+        (
+            "interpolated_angles",
+            lambda p, d_head, theta, factor: solution("rotary_angles")(p // factor, d_head, theta),
+            "whole positions",
+        ),
+        ("rotate_half_split", cast_first, "angles cast"),
+        ("alibi", slopes_by_query, "a slope for each query"),
+        ("layer_norm", norm_of_axis(0), "first axis"),
+        ("layer_norm", norm_of_axis(1), "second axis"),
+        ("swiglu", lambda x, gate, up, down: down(up(torch.nn.functional.silu(gate(x)))), "up on the gate"),
+        ("swiglu", lambda x, gate, up, down: down(torch.nn.functional.silu(gate(x)) @ up(x)), "matrix product"),
+        ("scaled_dot_product_attention", half_masked(-100), "-100, no zeros"),
+        ("scaled_dot_product_attention", half_masked(-1e9), "-1e9, no zeros"),
+        ("scaled_dot_product_attention", half_masked(-1e20), "equal shares"),
+    ],
+)
+def test_what_students_write_is_rightly_named(name, function, mistake):
+    verdict = judge(EXERCISES[name], function)
+    assert (verdict.status, verdict.mistake) == ("wrong", mistake), verdict
+
+
+def test_what_float32_has_rounded_is_told():
+    """However it was written: no list of mistakes holds every way to lose digits."""
+    for written in (
+        lambda positions, d_head, theta: positions[..., None].double() * speeds(d_head, theta),
+        lambda positions, d_head, theta: positions[..., None] * speeds(d_head, theta).double().exp().log().float(),
+    ):
+        assert "float32" in judge(EXERCISES["rotary_angles"], written).hint
+    assert judge(EXERCISES["rotary_angles"], lambda p, K, theta: p[..., None] * speeds(K, theta) * 2).hint == ""
+
+
+@pytest.mark.parametrize(
+    ("root", "said"),
+    [
+        (lambda x: math.sqrt(x.var(-1, correction=0)), "torch.sqrt"),
+        (lambda x: x.var(-1, correction=0).sqrt().item(), "stay with the tensor"),
+        (lambda x: x.std(-1, keepdim=True) if x.mean(-1) > 9 or x else x, "is not None"),
+    ],
+)
+def test_errors_that_beginners_meet_have_a_hint(root, said):
+    def norm(x, weight, bias=None, eps=1e-5):
+        rows = x.expand(2, *x.shape)
+        return root(rows)
+
+    assert said in judge(EXERCISES["layer_norm"], norm).hint
+
+
+def test_a_changed_argument_has_a_hint_that_names_what_changes_it():
+    assert "x += y" in judge(HEADS, overwrites).hint
+
+
+def test_the_case_by_hand_tells_all_blocks_apart():
+    exercise = EXERCISES["pre_norm"]
+    case = exercise.inputs(11)[0]
+    answers = [tuple(f(*case).flatten().tolist()) for f in (exercise.oracle, *(m.function for m in exercise.mistakes))]
+    assert len(set(answers)) == len(answers)
+    assert answers[0] == (13 + 12 * 12, 16 + 15 * 15)  # 2 + (2 / 2 + 10) = 13, and 13 + (13 - 1)² = 157
+
+
+def test_positions_of_large_seeds_can_be_told_apart_as_they_are_shown():
+    for seed in (10**9, 2**31 - 1):
+        for positions, *_ in EXERCISES["rotary_angles"].inputs(seed) + EXERCISES["interpolated_angles"].inputs(seed):
+            shown = describe((positions,)).strip("for []").replace("[", "").replace("]", "").split(", ")
+            assert len(set(shown)) == len(set(positions.flatten().tolist()))
+
+
 def test_an_endless_loop_is_stopped():
     def endless(x, n_heads):
         while True:
@@ -233,6 +352,20 @@ def test_gradients_must_flow_and_be_right():
     assert judge(SOFTMAX, softmax).passed and judge(SOFTMAX, lambda x: torch.softmax(x, -1)).passed
     assert "no gradient flows" in judge(SOFTMAX, lambda x: softmax(x.detach())).message
     assert "the gradient is not" in judge(SOFTMAX, wrong_backward).message
+
+
+@pytest.mark.parametrize("name", [name for name, exercise in EXERCISES.items() if exercise.differentiable])
+def test_a_right_gradient_is_never_refused(name):
+    """Differences have errors of their own; with those of one step only, two of these seeds refuse layer_norm."""
+    for seed in range(200):
+        for case in smooth(EXERCISES[name].inputs(seed)):
+            assert judge_gradient(EXERCISES[name], solution(name), case, []) is None, (seed, case)
+
+
+def test_no_slope_is_measured_where_values_are_rounded():
+    rounded = torch.ones(2, 3).half(), torch.ones(2, 3, dtype=torch.float64)
+    fine = torch.ones(2, dtype=torch.float64), torch.tensor([1, 2]), None, 0.5
+    assert smooth([rounded, fine]) == [fine] and smooth([(torch.ones(2),), (torch.ones(2).bfloat16(), 1)]) == []
 
 
 def test_gradients_are_asked_for_in_float32_too():

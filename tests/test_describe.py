@@ -1,6 +1,8 @@
 """`minilm describe`: the table, the JSON, the picture, and one line for whatever cannot be described."""
 
+import functools
 import json
+import math
 import re
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from minilm.cli.main import main
 from minilm.models.accounting import Account, Brick, account
 from minilm.models.config import SpeedrunConfig, gpt2_config, llama_config
 from minilm.models.counted import CountedLM
+from minilm.models.expert_block import expert_block
 from minilm.models.gpt import GPT
 from minilm.models.mixture import Mixture
 from minilm.models.speedrun_gpt import SpeedrunGPT
@@ -198,13 +201,46 @@ def test_plot_writes_a_file(ending: str, tmp_path: Path, room: Path, capsys: Cap
         path.unlink()
 
 
+# ---- experts
+
+
+def test_how_experts_start(capsys: Capture) -> None:
+    """The parameters are those of a real model with such blocks; in the table, 2 blocks of 5 experts share a line."""
+    words = ["gpt", "--d-model", 12, "--n-layers", 2, "--n-heads", 3, "--vocab-size", V, "--context-length", 21]
+    model = GPT(GPT2, block=functools.partial(expert_block, n_experts=5, k=2))
+    shapes = {name: list(parameter.shape) for name, parameter in model.named_parameters()}
+    table = json.loads(describe(capsys, *words, "--init", "--experts", 5, "--json"))
+    assert {start["name"]: start["shape"] for start in table["initialisation"]} == shapes
+    lines = [re.split(r"  +", line) for line in describe(capsys, *words, "--init", "--experts", 5).splitlines()]
+    copies = {line[0]: line[2] for line in lines if line[0].startswith("blocks.mlp.experts")}
+    assert copies == {
+        f"blocks.mlp.experts.{name}": "10" for name in ("up.weight", "up.bias", "down.weight", "down.bias")
+    }
+
+
+def test_a_table_of_ngrams_counts(capsys: Capture) -> None:
+    words = ["speedrun", "--max-ngram", 3, "--ngram-rows", 41, "--d-model", 12, "--n-heads", 2, "--vocab-size", 17]
+    table = json.loads(describe(capsys, *words, "--init", "--json"))
+    model = SpeedrunGPT(SpeedrunConfig(vocab_size=17, d_model=12, n_heads=2, max_ngram=3, ngram_rows=41))
+    assert table["parameters"] == sum(parameter.numel() for parameter in model.parameters())
+    assert table["parameters"] == sum(math.prod(start["shape"]) for start in table["initialisation"])
+    assert "only the rows that a batch reads have gradients" in describe(capsys, *words)
+    assert "only the rows" not in describe(capsys, "speedrun")
+
+
+def test_help_says_whose_the_defaults_are(capsys: Capture) -> None:
+    with pytest.raises(SystemExit):
+        main(["describe", "--help"])
+    assert "The defaults below are those of gpt; llama and speedrun have their own." in capsys.readouterr().out
+
+
 # ---- errors
 
 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["ngram"], "'ngram' is neither one of gpt, llama, speedrun nor the folder of a run"),
+        (["gpt2"], "'gpt2' is neither gpt (that is GPT-2), llama, speedrun nor the folder of a run: an n-gram has"),
         (["mixture"], "'mixture' is neither"),
         ([], "the following arguments are required: CONFIG"),
         (["gpt", "--n-shift", "2"], "--n-shift is no option of gpt"),
@@ -225,6 +261,11 @@ def test_plot_writes_a_file(ending: str, tmp_path: Path, room: Path, capsys: Cap
         ),
         (["ROOM/ngram", "--init"], "--init tells how a transformer starts, and a model of kind ngram has none"),
         (["ROOM"], "is no checkpoint"),
+        (["gpt", "--experts", "3"], "--experts goes with --init"),
+        (["gpt", "--init", "--experts", "0"], "--experts is 0: give 1 to 1,000"),
+        (["gpt", "--init", "--experts", "1001"], "--experts is 1001: give 1 to 1,000"),
+        (["speedrun", "--init", "--experts", "2"], "--experts is no option of speedrun: describe gpt or llama with it"),
+        (["ROOM/gpt", "--init", "--experts", "2"], "gpt: describe gpt or llama with it"),
     ],
 )
 def test_one_line_and_exit_2(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_rgba
 from torch import Tensor
 
 from minilm.classical.config import NgramConfig
@@ -33,6 +34,7 @@ from minilm.models.mixture import Mixture
 from minilm.plots.attention import plot_attention
 from minilm.plots.ladder import plot_ladder
 from minilm.plots.loss import plot_loss
+from minilm.plots.picture import ACCENT
 from minilm.text.stories import StoryWorld, stories, story_floor
 from minilm.text.token_file import TokenFile, encode_corpus
 from minilm.text.tokenizer import ByteTokenizer, CharTokenizer
@@ -305,6 +307,21 @@ def test_the_floor_is_drawn_hollow_and_never_the_best(rungs: list[Any]) -> None:
     assert hollow == (1, 1, 1, 1)
     best = int(np.argmin([rung.bits_per_byte for rung in rungs]))
     assert [bars.count(colour) for colour in bars].index(1) == best
+
+
+def test_the_ladder_paints_mine_or_else_the_best() -> None:
+    """One bar in colour, and its number in bold."""
+    found = {"first": 2.5, "second": 1.25, "third": 2.0, "true floor": 0.5}
+    rungs = [SimpleNamespace(name=n, bits_per_byte=b, compresses_to=b / 8, sentence="") for n, b in found.items()]
+    for mine, coloured in ((None, 1), ("first", 0), ("third", 2), ("true floor", 3)):
+        (axes,) = plot_ladder(rungs, mine=mine).axes
+        accents = [bar.get_facecolor() == to_rgba(ACCENT) for bar in axes.patches]
+        bold = [text.get_weight() == "bold" for text in axes.texts if "of the size" in text.get_text()]
+        assert accents == bold == [i == coloured for i in range(4)]
+    with pytest.raises(
+        ValueError, match="no rung is named 'fourth': `mine` is one of first, second, third, true floor"
+    ):
+        plot_ladder(rungs, mine="fourth")
 
 
 def test_attention_picture_shows_the_weights() -> None:

@@ -446,15 +446,49 @@ def test_half_precision_keeps_the_type_of_the_stream() -> None:
     assert half(torch.randn(7, D).bfloat16()).dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize(
+    ("read", "kept", "autocast"),
+    [
+        (torch.float32, torch.float32, True),
+        (torch.bfloat16, torch.float32, True),
+        (torch.bfloat16, torch.bfloat16, True),
+        (torch.bfloat16, torch.bfloat16, False),
+    ],
+)
+@torch.no_grad()
+def test_half_precision_does_not_blur_the_scores(read: torch.dtype, kept: torch.dtype, autocast: bool) -> None:
+    """Whatever the types of x and of the weights, the scores are those of float64 up to the rounding of float32."""
+    scores: list[Tensor] = []
+
+    def watched(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        scores.append(logits)
+        return route(logits, k)
+
+    model = MixtureOfExperts([MLP(20, WIDE, gelu) for _ in range(7)], 20, 3, watched).to(kept)
+    x = torch.randn(3, 101, 20).to(read)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        out = model(x)
+    assert out.dtype == read and out.shape == x.shape
+    expected = x.reshape(-1, 20).double().numpy() @ model.router.weight.double().numpy().T
+    (found,) = scores
+    assert found.dtype == torch.float32
+    np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=2e-7)
+    assert (
+        np.abs(expected - (x.bfloat16().reshape(-1, 20) @ model.router.weight.bfloat16().T).float().numpy()).max()
+        > 1e-4
+    )
+
+
 def evenness(model: GPT, ids: np.ndarray) -> list[float]:
     """E * sum of the squared shares of the choices, for each layer: 1 if all experts are equally busy, E / k at worst."""
     shares: list[np.ndarray] = []
 
-    def count(_module: nn.Module, _inputs: tuple[Tensor, ...], logits: Tensor) -> None:
-        chosen = np.argsort(-logits.detach().numpy(), axis=-1)[:, :2]
+    def count(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        logits = inputs[0].reshape(-1, 32) @ layer.router.weight.T
+        chosen = np.argsort(-logits.numpy(), axis=-1)[:, :2]
         shares.append(np.bincount(chosen.ravel(), minlength=6) / chosen.size)
 
-    hooks = [block.mlp.router.register_forward_hook(count) for block in model.blocks]
+    hooks = [block.mlp.register_forward_pre_hook(count) for block in model.blocks]
     with torch.no_grad():
         model(torch.from_numpy(ids[: 20 * 32].astype(np.int64)).reshape(20, 32))
     for hook in hooks:

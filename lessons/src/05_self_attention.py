@@ -113,10 +113,11 @@ plot_attention(weights, tokens)
 # %% [markdown] id="scale-text"
 # ## 4. Why divide by the root of K?
 #
-# A dot product adds K terms. If the numbers are drawn independently, with mean 0 and variance 1, each term has variance 1, and the sum K: the
-# more numbers a key has, the larger the scores, and the softmax puts all its weight on one token. Then almost no gradient flows to
-# the others. Dividing by the square root of K brings the variance back to 1. We measure it: the *entropy* of the weights says among
-# how many tokens a query hesitates (exp of it is that number; 64 keys, so at most 64).
+# A dot product adds K terms. If the numbers are drawn independently, with mean 0 and variance 1 (the mean of their squares), each
+# term has variance 1, and the sum K: the more numbers a key has, the larger the scores, and the softmax puts all its weight on
+# one token. Then almost no gradient flows to the others. Dividing by the square root of K brings the variance back to 1. We
+# measure it: the *entropy* of the weights says among how many tokens a query hesitates (exp of it is that number; 64 keys, so at
+# most 64).
 
 
 # %% id="entropy"
@@ -226,7 +227,8 @@ split_heads(torch.arange(12.0).reshape(1, 2, 6), 3)[0]
 # %% [markdown] id="library-text"
 # ## 8. The library's version
 #
-# After a pass, `reveal` shows how minilm writes it. Yours may well be as good.
+# After a pass, `reveal` shows how minilm writes it. Yours may well be as good. (`share_heads` does nothing here: it is for models
+# in which several query heads share a key head, G of them.)
 
 # %% tags=["check"] id="reveal"
 reveal("scaled_dot_product_attention")
@@ -263,9 +265,9 @@ assert losses[-1] < losses[0] - 0.5
 print(f"loss: {losses[0]:.2f} nats per token at first, {losses[-1]:.2f} at last (log 512 = {math.log(512):.2f})")
 
 # %% [markdown] id="look-text"
-# Where does it look? We hand the model an attention that also writes its weights down: the values are replaced by the identity
-# matrix, so that what comes out is the weights themselves. The picture has all four heads of the last layer. Before you look: will
-# they look the same?
+# Where does it look? We make a copy of the model, with the same weights and the watching attention, which also writes its weights
+# down: the values are replaced by the identity matrix, so that what comes out is the weights themselves. The picture has all four
+# heads of the last layer. Before you look: will they look the same?
 
 
 # %% id="look"
@@ -345,7 +347,7 @@ from minilm.plots.curves import plot_curves
 def milliseconds(attention, T):
     q, k, v = torch.randn(3, 1, 4, T, 16, requires_grad=True)
     mask = causal_mask(T, T)
-    return 1000 * min(repeat(lambda: attention(q, k, v, mask).sum().backward(), number=1, repeat=3))
+    return 1000 * min(repeat(lambda: attention(q, k, v, mask).sum().backward(), number=1, repeat=7))
 
 
 ways = {"in four steps": scaled_dot_product_attention, "fused": fused}

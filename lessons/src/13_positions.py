@@ -2,10 +2,10 @@
 # # 13 Positions: how a model knows what comes first
 #
 # "The dog bit the man" and "the man bit the dog" hold the same words. Attention, as you wrote it in lesson 05, cannot tell them apart.
-# There are several ways to say where a token stands, and they differ most where nobody trained: on texts longer than any before.
+# There are several ways to say where a token stands, and they differ most on texts longer than any in training.
 #
 # **You will write** five short functions: the hands of a clock, the oldest table made of them, the rotation that most models of today
-# use, a bias that knows distances only, and a way to stretch a trained model. They run in the small GPTs that you train here.
+# use, a bias that knows distances only, and a way to stretch a trained model.
 #
 # needs: 01, 02, 05, 06. Time: 90 minutes. Run time: two minutes on a laptop.
 
@@ -57,7 +57,7 @@ assert torch.allclose(out_mixed, out[:, :, order], rtol=0, atol=1e-12)
 # sees a set.
 #
 # The simplest remedy is what our GPT has done so far: a second table, with a learned row for each place, added to the row of the token. It
-# works, but place 33 learns nothing from place 32, and behind the last row there is none.
+# works, but place 33 learns nothing from place 32, and the table ends.
 #
 # ## 2. A clock with many hands
 #
@@ -67,15 +67,18 @@ assert torch.allclose(out_mixed, out[:, :, order], rtol=0, atol=1e-12)
 #
 # theta^(-2i / K) for each place, i = 0, 1, ..., K / 2 - 1
 #
-# So hand 0 turns by 1, and the last one nearly theta times slower. Two hands and theta = 100, in loops:
+# So hand 0 turns by 1, and each next one more slowly; the more hands there are, the nearer the last one comes to being theta times
+# slower. (Why K / 2? Each hand will make two numbers, so K numbers have K / 2 hands.) Two hands, so K = 4, and theta = 100, in loops:
 
 # %% id="hands-loop"
 for place in (0, 1, 10):
     print(f"place {place:2}:", [round(place * 100 ** (-2 * i / 4), 2) for i in range(2)])
 
 # %% [markdown] id="angles-text"
-# **Exercise 1.** Write the angles for any positions. They may come as a batch, with gaps, and even lie between two tokens. Compute in
-# float64 from the beginning: of a million, float32 keeps hardly a digit behind the point.
+# **Exercise 1.** Write the angles for any positions. They may come as a batch, with gaps, and even lie between two tokens.
+# `positions[..., None]` has one more axis, of length 1, at the end, so that `positions[..., None] * speeds` multiplies each position by each
+# of the speeds. Numbers in torch are float32 unless you say otherwise, and of a million float32 keeps hardly a digit behind the point: so
+# compute in float64 from the beginning, with `torch.arange(n, dtype=torch.float64)` and `positions.double()`.
 
 
 # %% tags=["exercise"] id="exercise-angles"
@@ -88,7 +91,9 @@ def rotary_angles(positions, d_head, theta):
 rotary_angles = check("rotary_angles", rotary_angles)
 
 # %% [markdown] id="clock-text"
-# Here are the six hands of K = 12, theta = 10000, at five places. Before you draw them: which hands can tell place 0 from 1? Which 0 from 100?
+# The six hands of K = 12, theta = 10000, at five places. Before you draw them: which hands can tell place 0 from 1? Which 0 from 100?
+# (Drawn as in mathematics: at place 0 every hand points to the right, and it turns against the clock, so that width and height of its tip
+# are cos and sin.)
 
 # %% id="clock"
 places = torch.tensor([0, 1, 2, 10, 100])
@@ -97,8 +102,8 @@ plot_hands(rotary_angles(places, 12, 10000.0), places)
 # %% [markdown] id="table-text"
 # Hand 0 tells neighbours apart, but it comes round after six places. The slowest has hardly moved at 100: it waits for longer texts.
 #
-# An angle of 6.28 should look like one of 0, so a model is given not the angle but the tip of the hand: its height, sin, and its width,
-# cos. Those numbers make the table of the first transformer, added to the tokens like a learned one, but fixed.
+# An angle of 6.28 should look like one of 0, so a model is given the tip of the hand: its height, sin, and its width, cos. Those numbers
+# make the table of the first transformer, added to the tokens like a learned one, but fixed.
 #
 # **Exercise 2.** Write the table for places 0, 1, ..., with theta = 10000. Your `rotary_angles` gives all angles. `torch.stack([a, b], dim=-1)` lays
 # two tensors side by side in a new last axis, `.flatten(-2)` makes one axis of the last two.
@@ -155,7 +160,8 @@ def rotate_half_split(x, angles):
 rotate_half_split = check("rotate_half_split", rotate_half_split)
 
 # %% [markdown] id="distance-text"
-# Three claims to test: a query four places behind its key gets the same score at the beginning of a text and far inside; four places *before* it, another one;
+# Three claims to test: a query four places behind its key gets the same score at the beginning of a text and far inside; four places
+# *before* it, another one;
 # and a rotation changes no length.
 #
 # Then let query and key both be 32 ones. Without positions their score is 32. **Predict** the curve: how will it go with the distance, fall
@@ -181,9 +187,11 @@ plot_curves(range(100), {"score": by_distance}, "distance", "dot product", "Two 
 # %% [markdown] id="layout-text"
 # It falls, but it wavers: the fast hands come round again, so 33 places away counts more than 27; the slow ones hold on.
 #
-# The values are not turned: they say *what*, and the scores alone decide *where* to look. And the pairs? The paper takes neighbours, (2i, 2i + 1).
-# The numbers of a head have no natural order, so both layouts are one fact: move the rows of the matrices that make q and k, and each
-# layout gives the scores of the other. Forget it when you load weights, and the model talks nonsense.
+# The values are not turned: they say *what*, and the scores alone decide *where* to look. And the pairs? The paper that invented it (Su
+# et al. 2021) takes
+# neighbours, (2i, 2i + 1).
+# The numbers of a head have no order, so move the rows of the matrices that make q and k, and each
+# layout gives the scores of the other.
 
 # %% id="layout"
 x, W_q, W_k = torch.randn(5, 12).double(), torch.randn(8, 12).double(), torch.randn(8, 12).double()
@@ -224,17 +232,18 @@ print("no bias, each token's weight on the first:", (torch.ones(5, 5).tril() / t
 #
 # ## 6. Nothing at all
 #
-# Look at the last line. With a mask, token t sees t + 1 keys, so equal shares are 1, 1/2, 1/3, ... If a head fetches a mark that only the first token
+# Look at the last line. With a mask, token t sees t + 1 keys, so equal shares are 1, 1/2, 1/3, ... If a head fetches a mark that only the
+# first token
 # of the text carries, what comes out says where we are. So a causal model *can* do without: the mask leaks the order. To silence the table,
 # `silence` sets it to 0 and excludes it from training.
 #
 # ## 7. The experiment: train short, read long
 #
-# Five GPTs of the same size, trained in the same way, on pieces of 32 tokens of the built-in stories. Then they read 128.
+# Five equal GPTs are trained alike, on pieces of 32 tokens of the built-in stories. Then they read 128.
 #
 # The attention is an argument of our GPT, so the rotation fits in there: *your* functions turn the queries and keys.
-# (`functools.partial(f, a)` is f with its first argument filled in.) (minilm's own GPT does the same
-# when its config has a `rope_theta`.) The tables: learned as it is; sinusoidal, made small enough not to drown the tokens, and frozen; and for the
+# (`functools.partial(f, a)` is f with its first argument filled in.) `attention_with(alibi)` is attention whose scores go through your
+# `alibi` before the mask. The tables: learned as it is; sinusoidal, made small enough not to drown the tokens, and frozen; and for the
 # other three silenced. Muon, the optimizer, is a black box here, like all of the training.
 
 
@@ -282,12 +291,13 @@ for name, attention in ATTENTION.items():
 # %% [markdown] id="longer-text"
 # A GPT refuses what is longer than its context length. To read on, we build a second one with room for 128 tokens, and give it the same weights.
 # Only the table must become longer, and here the schemes part: a sine can be computed for any place, a silent table stays silent, but nobody has
-# learned rows 32 to 127. We leave them as random as they were before training; there is nothing better to put there.
+# learned rows 32 to 127. We leave them as random as they were before training. (`state_dict()` is
+# all weights of a model by name, `load_state_dict` puts them in; `torch.no_grad()` says that no gradients are wanted.)
 #
 # The loss is averaged over the texts, for each place apart. `gather` picks, at each place, the log-probability of the token that came.
 #
 # **Predict**, and write it down: up to place 32, who is best? Which curve jumps behind it, which creeps up, which stays? With more text to look back
-# at, does anyone get *better* behind place 32?
+# at, does anyone get *better*?
 
 
 # %% id="longer"
@@ -315,14 +325,14 @@ plot_curves(middle, losses, "place in the text", "loss (nats per token)", f"Trai
 
 # %% [markdown] id="extrapolate-read"
 # Up to place 32 the rotation leads, ALiBi and the learned table follow, and our small sinusoidal table says hardly more than silence.
-# Then come three fates. The learned table breaks at once: its rows behind 32 are noise. The rotation does not break off but soon fails as badly:
-# some hands meet at angles that never came in training, and scores come out that nobody has trained. (The first places behind 32 still go well: most of what counts is near, and near distances are known.)
+# Then the learned table breaks at once: its rows behind 32 are noise. The rotation does not break off but soon fails as badly:
+# query and key now differ by angles that never came in training, and scores come out that nobody has trained.
 # The sinusoidal table and silence, which were weak from the start, get worse more gently.
 #
-# Only ALiBi reads on, a little worse than before. A far token loses so much score that it hardly counts: in the main ALiBi keeps
-# to the distances that it knows. So it does not break, but it does not gain either: none of the five gets better for the longer text.
+# Only ALiBi reads on, a little worse than before. A far token loses so much score that it hardly counts, so ALiBi does not break, but it
+# does not gain either: none of the five gets better for the longer text.
 #
-# These are tiny models and one training each; how *much* each loses changes with the size, the text and the time of training.
+# These are tiny models, trained once: with another size or text each loses more or less.
 #
 # ## 8. Stretch it
 #
@@ -342,8 +352,8 @@ def interpolated_angles(positions, d_head, theta, factor):
 interpolated_angles = check("interpolated_angles", interpolated_angles)
 
 # %% [markdown] id="stretch-text"
-# `closer` is your function with the factor filled in. We read 128 tokens with and without interpolation, then train each of the
-# two for a few more steps on pieces of 128. **Predict**: does interpolation help at once? And who is better after the training?
+# `closer` is your function with the factor filled in. We read 128 tokens with and without interpolation, then train each for a few more
+# steps on pieces of 128. **Predict**: does interpolation help at once? And who is better after the training?
 
 # %% id="stretch"
 closer = functools.partial(interpolated_angles, factor=LONG / SHORT)
@@ -358,7 +368,7 @@ for name, loss in stretched.items():
 plot_curves(middle, stretched, "place in the text", "loss (nats per token)", "Rotary, stretched to 128 tokens")
 
 # %% id="claims"
-if not QUICK:
+if not QUICK:  # what the text above and below says, as asserts
     near, far = ({k: v[part].mean() for k, v in (losses | stretched).items()} for part in (slice(2, 4), slice(12, 16)))
     assert min(losses, key=near.get) == "rotary" and far["ALiBi"] < near["ALiBi"] + 0.4
     assert all(far[name] > near[name] + 0.4 for name in losses if name != "ALiBi")
@@ -368,14 +378,13 @@ if not QUICK:
 
 # %% [markdown] id="stretch-read"
 # At once it helps far away, but costs dearly near by: neighbours stand a quarter of a place apart, and heads that
-# looked one back must now miss. A short training sets most of this right, and far away the interpolated model then leads. But look at the curve without
+# looked one back must now miss. A short training sets most of this right, and far away the interpolated model then leads. But look at the
+# curve without
 # interpolation: the same training mends most of that one as well. And both pay for it at places 16 to 31, where the untouched model
-# was better. Set MORE_STEPS to ten times as many and see who leads then. The method is made
-# for large models, which nobody wants to train for long; in a toy, training at the new length is a strong rival.
+# was better. The method is made for large models, which nobody wants to train for long.
+# Set MORE_STEPS to ten times as many: how much of the lead is left, and does either still pay near by?
 #
-# minilm's own rotary GPT takes the angles as a part too: `GPT(config, angles=functools.partial(interpolated_angles, factor=4))`.
-#
-# After a pass, `reveal` shows how minilm writes it.
+# After a pass:
 
 # %% tags=["check"] id="reveal"
 reveal("rotate_half_split")
@@ -387,7 +396,7 @@ reveal("rotate_half_split")
 # * Sine and cosine of a few angles tell a place as the hands of a clock do; a shift turns them, so rotated scores know only the distance.
 # * That a scheme *can* be computed for any length does not mean that the model can use it there: measure the loss by place.
 #
-# No row on the ladder: these five were trained for seconds, to be compared with each other, and on stories.
+# No row on the ladder: these five were trained for seconds, on stories.
 #
 # **Read next**: Su et al. 2021, "RoFormer"; Press et al. 2021, "Train short, test long"; Haviv et al. 2022 on no positions at all; Chen et al. 2023
 # on interpolation; in minilm `minilm/layers/positions.py` and `minilm/layers/alibi.py`.

@@ -1,8 +1,8 @@
 # %% [markdown] id="title"
 # # 14 Gradients of attention and LayerNorm: the way back through a block
 #
-# In lesson 04 you sent gradients back through a linear layer, a softmax and a loss. Two parts of a transformer are missing, the two in
-# which everything hangs on everything: LayerNorm, where each number is measured against all others, and attention, where each token
+# In lesson 04 you sent gradients back through a linear layer, a softmax and a loss. Two parts of a transformer are missing, in which
+# everything hangs on everything: LayerNorm, where each number is measured against all others, and attention, where each token
 # meets all tokens. In the end you train a block without any help from torch.
 #
 # **You will write** four backward passes: of LayerNorm, of RMSNorm, of shared key heads, and of attention.
@@ -42,7 +42,7 @@ rng = np.random.default_rng(14)
 # `dout`, how fast the loss L grows with each number of `out`, and the cache; it returns the same for what went in.
 #
 # To test one, take a random `dout` and let L be sum(dout * out): its gradient by `out` is `dout`. Central differences measure how L
-# moves with each number of x. As a reminder, the softmax of lesson 04:
+# moves with each number of x. The softmax of lesson 04:
 
 
 # %% id="recall-softmax"
@@ -72,7 +72,7 @@ assert (after != before).all()
 print(before, "moves by", (after - before).round(4))
 
 # %% [markdown] id="three-ways"
-# All of them! x_j reaches the results in three ways. We collect the slope dn_i/dx_j, for D numbers:
+# All of them. x_j reaches the results in three ways. We collect the slope dn_i/dx_j, for D numbers:
 #
 # * **Itself**: r where i = j, else 0.
 # * **Through the mean**: m holds a D-th part of x_j, so every n_i falls with slope r / D.
@@ -165,7 +165,7 @@ rms_norm_backward = check("rms_norm_backward", rms_norm_backward)
 # |out = p v|(T, K')|dp = dout vᵀ, and dv = pᵀ dout|
 #
 # Read the left side downwards and the right side upwards. The first and last row are one rule: a product C = A B has
-# dA = dC Bᵀ and dB = Aᵀ dC, as in the linear layer of lesson 04; the shapes leave no choice. A value that was read with weight p gets
+# dA = dC Bᵀ and dB = Aᵀ dC, as in the linear layer of lesson 04. A value that was read with weight p gets
 # its reader's gradient with the same weight.
 #
 # One query 0 meets the keys 1 and 3; the values are 0 and 8. Both weights are 1/2, so out = 4. How should q move to make it larger?
@@ -179,8 +179,8 @@ assert np.isclose((ds @ k).item(), central_differences(lambda: (softmax(q @ k.T)
 # %% [markdown] id="mask-text"
 # Up, for the key 3 brings the larger value. `ds` compares each value with the 4 that the query gets already: 8 is more, 0 is less.
 #
-# And a hidden key? Its score was -inf, so its p is exactly 0, and p is a factor of ds. Nothing flows to it, whatever its value would
-# have been worth, and the way back needs no mask of its own. With -20 in place of -inf something does:
+# And a hidden key? Its score was -inf, so its p is exactly 0, and p is a factor of ds. Nothing flows to it, and the way back needs no
+# mask of its own. With -20 in place of -inf something does:
 
 # %% id="mask"
 hidden, low = (softmax_backward(np.array([0.0, 8, 1e6]), softmax(np.array([1.0, 3, s]))[1])[2] for s in (-np.inf, -20))
@@ -211,7 +211,7 @@ share_heads_backward = check("share_heads_backward", share_heads_backward)
 # %% [markdown] id="attention-text"
 # ## 7. The whole of it
 #
-# Now put the table into code. Matrix products work on the last two axes, for all B texts and H heads; `a.swapaxes(-1, -2)` turns a
+# Matrix products work on the last two axes, for all B texts and H heads; `a.swapaxes(-1, -2)` turns a
 # matrix. The cache of the forward pass is
 #
 # `q, k, v, G, scale, visible, p, softmax_cache`
@@ -260,7 +260,7 @@ assert max(errors.values()) < 1e-8
 
 # %% [markdown] id="v-text"
 # About ten digits; the rest is the fault of the measurement. It is wrong by about h², as the function is not straight, and by the rounding
-# of L over h. Lesson 04 met that V. Now in two precisions: float64 rounds at 1e-16, float32 at 6e-8. Will the best h of float32 be
+# of L over h, as in lesson 04. Now in two precisions: float64 rounds at 1e-16, float32 at 6e-8. Will the best h of float32 be
 # smaller or larger?
 
 # %% id="plot-v"
@@ -272,7 +272,7 @@ assert np.argmin(curves["float64"]) < np.argmin(curves["float32"]) and min(curve
 plot_curves(h, curves, "h", "error of the measured dq", log_x=True, log_y=True, mark_best=True)
 
 # %% [markdown] id="scale-text"
-# Larger: where rounding is coarser, the step must be longer. (Below 1e-8 L does not move at all in float32: the error is 1.) Gradients
+# Larger: where rounding is coarser, the step must be longer. Gradients
 # are tested in float64: the best of float32 would hide a small mistake.
 #
 # ## 9. What the scale does to gradients
@@ -297,9 +297,10 @@ assert curves["median, without"][-1] < 0.1 * curves["median, with"][-1]
 plot_curves(sizes, curves, "size of a key, K", "length of dq of a query", log_x=True, log_y=True)
 
 # %% [markdown] id="memory-text"
-# With the scale all queries get about as much, whatever K is. Without it the mean even *grows*; what dies in the end is the median. Where p
+# With the scale all queries get about as much, whatever K is. Without it the mean even *grows*; what dies is the median. Where p
 # is near 1 for one key and near 0 elsewhere, ds is near 0 for all keys: the query cannot learn to look elsewhere. A few queries
-# hesitate between two keys and get an enormous gradient. Most stand still, some jump.
+# hesitate between two keys and get a much larger gradient. The median dies late: up to K = 64 it is even larger than with the scale, at
+# 256 it has come down, at 1024 it is almost 0.
 #
 # ## 10. What the cache costs
 #
@@ -317,7 +318,7 @@ plot_curves(texts, {"q, k, v": inputs, "q, k, v, p": whole}, "tokens", "megabyte
 
 # %% [markdown] id="train-text"
 # Between 128 and 256: p has T² numbers, the others 3 · 64 T, so at T = 192. The way out is to forget p and to compute it again on the way
-# back, from q and k, for a few keys at a time. That is the idea of FlashAttention: recompute instead of store.
+# back, from q and k, for a few keys at a time. That is the idea of FlashAttention.
 #
 # ## 11. A block learns by your hand
 #
@@ -329,7 +330,7 @@ plot_curves(texts, {"q, k, v": inputs, "q, k, v, p": whole}, "tokens", "megabyte
 
 
 # %% id="block"
-def loss_and_gradients(w, ids, targets):
+def loss_and_gradients(w, ids, targets, mask):
     x = w["letters"][ids] + w["places"]  # (B, T, D)
     normed, norm_cache = layer_norm(x, w["gain"])
     heads = [normed @ w[name].T for name in "qkv"]
@@ -349,7 +350,7 @@ def loss_and_gradients(w, ids, targets):
 
 
 # %% [markdown] id="check-text"
-# First the check, which you now never leave out; then gradient descent. The targets of the first place are -100: they do not count.
+# First the check, then gradient descent. The targets of the first place are -100: they do not count.
 
 # %% id="block-check"
 V, T, D = 12, 8, 16
@@ -357,13 +358,13 @@ shapes = {"letters": (V, D), "places": (T, D), "q": (D, D), "k": (D, D), "v": (D
 w = {name: 0.3 * rng.standard_normal(shape) for name, shape in shapes.items()} | {"gain": np.ones(D)}
 ids, mask = rng.integers(0, V, (STEPS, 32, T)), np.tri(T, dtype=bool)
 targets = np.where(np.arange(T) == 0, -100, np.roll(ids, 1, axis=-1))
-few = ids[0, :3], targets[0, :3]
+few = ids[0, :3], targets[0, :3], mask
 gradients = loss_and_gradients(w, *few)[1]
 assert all(worst(gradients[name], lambda: loss_and_gradients(w, *few)[0], w[name]) < 1e-6 for name in w)
 
 # %% id="block-train"
 for step in range(STEPS):
-    loss_now, gradients, p = loss_and_gradients(w, ids[step], targets[step])
+    loss_now, gradients, p = loss_and_gradients(w, ids[step], targets[step], mask)
     w = {name: w[name] - 0.3 * gradients[name] for name in w}
     if step in (0, STEPS - 1):
         print(f"step {step}: loss {loss_now:.4f}, log V = {np.log(V):.2f}")
@@ -377,7 +378,8 @@ assert (p[0, 0].argmax(-1)[1:] == np.arange(T - 1)).all()
 plot_attention(p[0, 0], [str(t) for t in range(T)])
 
 # %% [markdown] id="summary"
-# minilm's GPT in numpy chains just these functions, block by block. Nothing in a gradient is magic any more.
+# A row is the place that looks, a column the place that is looked at: the weight lies one to the left of the diagonal. Only place 0 looks
+# at itself, for it sees nothing else; its target does not count. minilm's GPT in numpy chains just these functions, block by block.
 #
 # ## Summary
 #

@@ -15,6 +15,7 @@ import minilm.byhand.attention as attention
 import minilm.byhand.basic as basic
 import minilm.byhand.blocks as blocks
 import minilm.byhand.loss as loss
+import minilm.byhand.mixture_of_experts as experts_module
 import minilm.byhand.positions as positions
 from minilm.byhand.parts import Part, outside, part_of
 
@@ -54,7 +55,7 @@ class Brick(NamedTuple):
 def bricks(size: Size, seed: int) -> dict[str, Brick]:
     """Every brick with random inputs of a size, by a name to print."""
     generator = np.random.default_rng(seed)
-    groups = (basic_bricks, activation_bricks, head_bricks, attention_bricks, block_bricks)
+    groups = (basic_bricks, activation_bricks, head_bricks, attention_bricks, block_bricks, expert_bricks)
     return {name: brick for group in groups for name, brick in group(size, generator).items()}
 
 
@@ -166,6 +167,36 @@ def block_bricks(size: Size, generator: np.random.Generator) -> dict[str, Brick]
         ),
         "transformer_block, Llama": brick(blocks, "transformer_block", x=x, weights=llama, **llama_parts),
     }
+
+
+def expert_bricks(size: Size, generator: np.random.Generator) -> dict[str, Brick]:
+    """The route, the balance loss, and a mixture of three experts, of which one is gated and each token uses two."""
+    normal = generator.standard_normal
+    logits, chosen = 3.0 * normal((size.T, size.V)), generator.integers(0, size.V, (size.T, 2))
+    bent = (basic.gelu_tanh, basic.gelu_tanh_backward)
+    plain = Part(functools.partial(blocks.mlp, activation=bent), blocks.mlp_backward)
+    experts = (plain, Part(blocks.swiglu, blocks.swiglu_backward), plain)
+    weights = {"router.weight": normal((len(experts), size.D))}
+    for number in range(len(experts)):
+        weights |= outside(f"experts.{number}", mlp_weights(size, generator, gated=number == 1))
+    x = normal((size.B, size.T, size.D))
+    mixture = {"x": x, "weights": weights, "experts": experts, "k": 2}
+    return {
+        "route": brick(experts_module, "route", logits=logits, k=3),
+        "balance_loss": brick(experts_module, "balance_loss", probabilities=basic.softmax(logits)[0], chosen=chosen),
+        "mixture_of_experts": Brick(mixture_and_balance, mixture_and_balance_backward, mixture),
+    }
+
+
+def mixture_and_balance(x: np.ndarray, **others: Any) -> tuple[np.ndarray, Any]:
+    """Both results of a mixture of experts as one array, the balance loss last: a brick has one result."""
+    (out, balance), cache = experts_module.mixture_of_experts(x, **others)
+    return np.append(out.ravel(), balance), cache
+
+
+def mixture_and_balance_backward(dout: np.ndarray, cache: Any) -> Any:
+    """dout is cut in two again."""
+    return experts_module.mixture_of_experts_backward(dout[:-1].reshape(cache[0]), dout[-1], cache)
 
 
 def attention_part(size: Size, angles: np.ndarray | None = None) -> Part:

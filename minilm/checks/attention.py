@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -11,10 +12,6 @@ from torch import Generator, Tensor
 from minilm.checks.compare import Exercise, Mistake
 
 # scaled_dot_product_attention(q, k, v, mask) -> (B, H, T, K')
-
-
-def dot(a: list[float], b: list[float]) -> float:
-    return sum(x * y for x, y in zip(a, b, strict=True))
 
 
 def loop_attention(
@@ -34,7 +31,7 @@ def loop_attention(
     numbers = torch.zeros(B, H, T, width).tolist()
     for b, h, t in itertools.product(range(B), range(H), range(T)):
         seen = [s for s in range(S) if mask is None or who[b][h][t][s] != inverted]
-        scores = [dot(queries[b][h][t], key) / scale(K, width) for key in keys[b][h]]
+        scores = [sum(map(operator.mul, queries[b][h][t], key)) / scale(K, width) for key in keys[b][h]]
         counted = range(S) if mask_late else seen
         top = max((scores[s] for s in counted), default=0.0)
         total = sum(math.exp(scores[s] - top) for s in counted)
@@ -78,6 +75,21 @@ def in_matrices(
         return mix(weights, q, k, v)
 
     return attention
+
+
+def scaled_by(size: Callable[[Tensor, Tensor], int]) -> Any:
+    """The root of another size in the place of K."""
+    return in_matrices(pairs=lambda q, k: q @ k.mT * math.sqrt(q.shape[-1] / size(q, k)))
+
+
+def exp_times_mask(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    weights = exponentials(q @ k.mT / math.sqrt(q.shape[-1]))
+    weights = weights if mask is None else weights * mask
+    return weights / weights.sum(-1, keepdim=True) @ v
+
+
+def inverted(hidden: float) -> Any:
+    return in_matrices(hidden, hide=lambda scores, mask, x: scores.masked_fill(mask, x), empty=None)
 
 
 def careless(function: Callable[..., Tensor]) -> Any:
@@ -191,40 +203,24 @@ MISTAKES = (
     Mistake(
         "scale by K'", mistaken(scale=lambda _, width: math.sqrt(width)), "the scale is that of keys, not of values"
     ),
+    Mistake("scale by S", scaled_by(lambda q, k: k.shape[-2]), "K is the size of a key, not how many keys there are"),
     Mistake(
-        "scale by S",
-        in_matrices(pairs=lambda q, k: q @ k.mT * math.sqrt(q.shape[-1] / k.shape[-2])),
-        "K is the size of a key, not how many keys there are",
+        "scale by T", scaled_by(lambda q, k: q.shape[-2]), "K is the size of a query, not how many queries there are"
     ),
+    Mistake("scaled late", in_matrices(mix=lambda p, q, k, v: p @ v / q.shape[-1] ** 0.5), "scale before the softmax"),
     Mistake(
-        "scaled late",
-        in_matrices(mix=lambda p, q, k, v: p @ v / math.sqrt(q.shape[-1])),
-        "scale the scores, before the softmax, so that each row still sums to 1",
-    ),
-    Mistake(
-        "k.T",
-        in_matrices(pairs=lambda q, k: q @ k.permute(3, 2, 1, 0)),
-        "with four axes .T turns all of them: only the last two change places",
+        "k.T", in_matrices(pairs=lambda q, k: q @ k.permute(3, 2, 1, 0)), "with four axes .T turns all four of them"
     ),
     Mistake("k as it is", in_matrices(pairs=lambda q, k: q @ k), "rows of q meet rows of k: one has to be turned"),
     Mistake(
-        "heads and keys swapped",
-        in_matrices(pairs=lambda q, k: q @ k.transpose(1, 2)),
-        "the last two axes of k change places; you moved the heads",
+        "heads moved", in_matrices(pairs=lambda q, k: q @ k.transpose(1, 2)), "turn the last two axes, not the heads"
     ),
-    Mistake(
-        "k reshaped",
-        in_matrices(pairs=lambda q, k: q @ k.reshape(*k.shape[:2], k.shape[3], k.shape[2])),
-        "reshape cuts the numbers anew where you want rows to become columns",
-    ),
+    Mistake("k reshaped", in_matrices(pairs=lambda q, k: q @ k.reshape(k.mT.shape)), "reshape cuts the numbers anew"),
     Mistake("keys ask", in_matrices(pairs=lambda q, k: k @ q.mT), "row t of the scores is query t: who comes first?"),
     Mistake("keys handed over", in_matrices(mix=lambda p, q, k, v: p @ k), "a token hands over its value, not its key"),
     Mistake("mask inverted", mistaken(inverted=True), "True means that a query may attend"),
-    Mistake(
-        "mask inverted, NaN",
-        in_matrices(hide=lambda s, mask, x: s.masked_fill(mask, x), empty=None),
-        "True means that a query may attend: -inf goes where the mask says False",
-    ),
+    Mistake("inverted, -inf", inverted(-math.inf), "True means that a query may attend: -inf goes where it says False"),
+    Mistake("inverted, -1e30", inverted(-1e30), "the scores to hide are those where the mask says False, not True"),
     Mistake("mask late", mistaken(mask_late=True), "hide before the softmax, so that each row still sums to 1"),
     Mistake("mask ignored", lambda q, k, v, mask=None: loop_attention(q, k, v), "use the mask where there is one"),
     Mistake("no mask, no answer", needs_a_mask, "the mask may be None: then every query sees every key"),
@@ -238,33 +234,25 @@ MISTAKES = (
     Mistake("zero, not -inf", in_matrices(hidden=0.0), "a hidden score must be -inf: exp(0) is 1, not 0"),
     Mistake("times the mask", in_matrices(hidden=0.0, empty=None), "a score of 0 hides nobody, since exp(0) is 1"),
     Mistake("mask added", in_matrices(hide=lambda s, mask, x: s + mask), "True is 1 in a sum: that hides nobody"),
-    Mistake(
-        "inf times 0",
-        in_matrices(hide=lambda s, mask, x: s + x * ~mask, empty=None),
-        "infinity times 0 is NaN: put it in, do not multiply",
-    ),
+    Mistake("inf times 0", in_matrices(hide=lambda s, mask, x: s + x * ~mask, empty=None), "infinity times 0 is NaN"),
     Mistake("-100", in_matrices(hidden=-100.0), "no such number is small enough for every score: -inf is"),
+    Mistake("-100, no zeros", in_matrices(hidden=-100.0, empty=None), "-100 is too near: -inf; then zeros for no keys"),
+    Mistake("-1e9", in_matrices(hidden=-1e9), "-1e9 hides a key only while others are above it: -inf always does"),
     Mistake(
-        "-1e9", in_matrices(hidden=-1e9), "-1e9 hides a key only while other scores are above it: -inf always does"
+        "-1e9 added", in_matrices(hide=lambda s, mask, x: s - 1e9 * ~mask), "an added number leaves the old score in"
     ),
-    Mistake(
-        "-1e9 added",
-        in_matrices(hide=lambda s, mask, x: s - 1e9 * ~mask),
-        "what is added leaves the old score in: replace it",
-    ),
-    Mistake(
-        "an average for nothing",
-        in_matrices(hidden=-1e9, empty=None),
-        "-1e9 is not below every score; and where all are -1e9 the shares are equal, not zero",
-    ),
-    Mistake(
-        "smallest number",
-        in_matrices(hidden=torch.finfo(torch.float64).min, empty=None),
-        "where every score is the smallest float the shares are equal: what should such a query get?",
-    ),
+    Mistake("-1e9, no zeros", in_matrices(-1e9, empty=None), "-1e9 is too near; and a row of it gives equal shares"),
+    Mistake("equal shares", in_matrices(-1e30, empty=None), "-1e30 for all keys gives equal shares, not zeros"),
     Mistake("NaN", in_matrices(empty=None), "a query that may attend to nothing must get zeros, not NaN"),
     Mistake("no softmax", mistaken(softmax=False), "turn the scores of each query into probabilities first"),
     Mistake("softmax over queries", in_matrices(dim=-2, empty=None), "a query shares itself out among keys: last axis"),
+    Mistake("over queries, -1e30", in_matrices(-1e30, -2, empty=None), "each row must sum to 1, not each column"),
+    Mistake("softmax over texts", in_matrices(dim=0, empty=None), "axis 0 is the texts, which never meet: last axis"),
+    Mistake(
+        "maximum of the hidden, too",
+        exp_times_mask,
+        "the largest score may be a hidden one, and then exp gives 0 for all that are seen: hide first",
+    ),
     Mistake(
         "softmax over queries, no NaN",
         in_matrices(dim=-2, empty=None, mix=lambda p, q, k, v: p.nan_to_num(0.0) @ v),
@@ -275,6 +263,11 @@ MISTAKES = (
     ),
     Mistake("softmax over all", in_matrices(dim=(0, 1, 2, 3)), "each query has a softmax of its own"),
     Mistake("overflow", in_matrices(top="none"), "exp of a large score overflows: take away the largest of its row"),
+    Mistake(
+        "overflow made zero",
+        in_matrices(top="none", mix=lambda p, q, k, v: p.nan_to_num(0.0) @ v),
+        "0 for every NaN hides an overflow, too: take away the largest of a row before exp",
+    ),
     Mistake(
         "maximum of all", in_matrices(top="all"), "the maximum of each row: one far below that of all would vanish"
     ),

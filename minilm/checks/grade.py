@@ -11,6 +11,7 @@ import re
 import runpy
 import sys
 import tempfile
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,18 @@ def definitions(notebook: Path) -> tuple[str, dict[str, Verdict]]:
             continue
         for node in body:
             if isinstance(node, KEPT) or (isinstance(node, ast.Assign) and isinstance(node.value, PLAIN)):
-                kept.append(ast.unparse(node))
+                kept.append(ast.unparse(node) if needed(node) else forgiving(node))
     return "\n\n".join(kept) + "\n", broken
+
+
+def needed(node: ast.stmt) -> bool:
+    """Whether an error in it must be told: an import, or an exercise."""
+    return isinstance(node, ast.Import | ast.ImportFrom) or getattr(node, "name", "") in EXERCISES
+
+
+def forgiving(node: ast.stmt) -> str:
+    """A statement that may need what was left out of the notebook, `k = v = x`, say: then it is left out as well."""
+    return f"try:\n{textwrap.indent(ast.unparse(node), '    ')}\nexcept (NameError, AttributeError):\n    pass"
 
 
 def comes_from_minilm(value: Any) -> bool:

@@ -1,5 +1,6 @@
 """The exercises of lesson 14 on norms: the oracle takes slopes by a tiny imaginary step, so it knows no formula for them."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -78,12 +79,13 @@ def dx_with(
     dn: np.ndarray,
     n: np.ndarray,
     r: np.ndarray,
+    dout: np.ndarray,
     mean: bool = True,
     spread: bool = True,
     less: int = 0,
     total: bool = False,
     tokens: bool = False,
-    with_n: bool = True,
+    third: Callable[..., np.ndarray] = lambda dn, dout, n: dn * n,
     sign: float = -1.0,
 ) -> np.ndarray:
     """(dn - mean(dn) - n mean(dn n)) r; `less` is taken from the D that the means divide by, `tokens` averages over those too."""
@@ -97,7 +99,7 @@ def dx_with(
     if mean:
         out = out - average(dn)
     if spread:
-        out = out + sign * n * average(dn * n if with_n else dn)
+        out = out + sign * n * average(third(dn, dout, n))
     return out * r
 
 
@@ -112,26 +114,28 @@ def layer_with(gain: str = "first", r: str = "times", dweight: str = "sum", bias
     def backward(dout: np.ndarray, cache: tuple[Any, ...]) -> Gradients:
         n, inverse, weight, has_bias = cache
         factor = {"times": inverse, "divided": 1.0 / inverse, "none": np.ones_like(inverse)}[r]
-        dx = dx_with(dout * weight if gain == "first" else dout, n, factor, **switches)
+        dx = dx_with(dout * weight if gain == "first" else dout, n, factor, dout, **switches)
         dx = dx * weight if gain == "last" else dx
-        tokens = dout.size // dout.shape[-1] if dweight == "mean" else 1
+        shares = dout.size // dout.shape[-1] if dweight.startswith("mean") else 1
         dgain = dout * weight * n if dweight == "with gain" else dout if dweight == "without n" else dout * n
-        return dx, joined(dgain, dweight) / tokens, joined(dout, dweight) / tokens if has_bias or bias else None
+        dbias = joined(dout, dweight) / (1 if dweight == "mean, not of the bias" else shares)
+        return dx, joined(dgain, dweight) / shares, dbias if has_bias or bias else None
 
     return backward
 
 
-def rms_with(gain: str = "first", r: bool = True, dweight: str = "sum", **switches: Any) -> Any:
+def rms_with(gain: str = "first", r: bool = True, dweight: str = "sum", always: bool = False, **switches: Any) -> Any:
     """An RMSNorm gradient with switches thrown."""
 
     def backward(dout: np.ndarray, cache: tuple[Any, ...]) -> Gradients:
         n, inverse, weight = cache
         gains = np.ones(dout.shape[-1]) if weight is None else weight
         switches.setdefault("mean", False)
-        dx = dx_with(dout * gains if gain == "first" else dout, n, inverse if r else np.ones_like(inverse), **switches)
+        dn, factor = dout * gains if gain == "first" else dout, inverse if r else np.ones_like(inverse)
+        dx = dx_with(dn, n, factor, dout, **switches)
         dx = dx * gains if gain == "last" else dx
         dgain = dout * gains * n if dweight == "with gain" else dout * n
-        return dx, None if weight is None else joined(dgain, dweight)
+        return dx, None if weight is None and not always else joined(dgain, dweight)
 
     return backward
 
@@ -230,6 +234,16 @@ LAYER = Exercise(
             "a weight that serves N tokens gets N gradients: added, not averaged",
         ),
         Mistake(
+            "weight averaged, bias summed",
+            layer_with(dweight="mean, not of the bias"),
+            "the bias gets a sum over the tokens: why should the weight get a mean?",
+        ),
+        Mistake(
+            "dout in the third term",
+            layer_with(third=lambda dn, dout, n: dout * n),
+            "all three terms are made of dn: look at the last one",
+        ),
+        Mistake(
             "gain in its own gradient",
             layer_with(dweight="with gain"),
             "out = n · weight: the slope in the weight is n alone",
@@ -256,19 +270,15 @@ RMS = Exercise(
         Mistake("as LayerNorm", rms_with(mean=True), "no mean was subtracted: is there a way through it?"),
         Mistake("r held fixed", rms_with(spread=False), "r is made of x too: x reaches the output by two ways"),
         Mistake("gain forgotten", rms_with(gain="never"), "between n and the output stands the weight"),
-        Mistake(
-            "gain last",
-            rms_with(gain="last"),
-            "the weight came last, so go back through it first, before the mean is taken",
-        ),
+        Mistake("gain last", rms_with(gain="last"), "the weight came last: go back through it first, before the mean"),
         Mistake("no r", rms_with(r=False), "a large token was shrunk: its gradient is, too"),
         Mistake("sum", rms_with(total=True), "r depends on the mean of the squares: where is the D?"),
         Mistake("one mean for all", rms_with(tokens=True), "each token was normalized on its own"),
-        Mistake("mean of dn", rms_with(with_n=False), "how r moves the loss: each dn counts with its own n"),
         Mistake(
-            "gain in its own gradient",
-            rms_with(dweight="with gain"),
-            "out = n · weight: the slope in the weight is n alone",
+            "mean of dn", rms_with(third=lambda dn, dout, n: dn), "how r moves the loss: each dn counts with its own n"
+        ),
+        Mistake(
+            "gain in dweight", rms_with(dweight="with gain"), "out = n · weight: the slope in the weight is n alone"
         ),
         Mistake(
             "no sum over tokens", rms_with(dweight="kept"), "all tokens share one weight: its gradient is a row (D,)"
@@ -277,6 +287,7 @@ RMS = Exercise(
             "summed over one axis", rms_with(dweight="one axis"), "all axes but the last are tokens: none may stay"
         ),
         Mistake("sign", rms_with(sign=1.0), "where x grows r shrinks: look at the sign of the second term"),
+        Mistake("a gradient for None", rms_with(always=True), "where there is no weight, its gradient is None"),
         Mistake(
             "needs a weight", needs_a_gain, "the weight may be None: then n is the output, and there is no dweight"
         ),

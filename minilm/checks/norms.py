@@ -154,9 +154,19 @@ NORM = Exercise(
             "that is batch norm, where the tokens share a mean for each number: here each token is on its own",
         ),
         Mistake(
+            "first axis",
+            norm_with(axes=lambda n: (0,)),
+            "axis 0 is the numbers of a token only if there is one token: count from the end, -1",
+        ),
+        Mistake(
+            "second axis",
+            norm_with(axes=lambda n: (1,)),
+            "there may be any number of axes before the last: count from the end, -1",
+        ),
+        Mistake(
             "third axis",
             norm_with(axes=lambda n: (2,)),
-            "there may be any number of axes before the last: count the axis from the end",
+            "axis 2 is the last one of three, but there may be more or fewer: count from the end, -1",
         ),
         Mistake(
             "mean stays",

@@ -12,6 +12,12 @@ import numpy as np
 import torch
 
 Function = Callable[..., Any]
+ERRORS = {  # what an error says that beginners often meet -> what to think of
+    "Boolean value of Tensor": "ask `if bias is not None`: a tensor of several numbers is neither true nor false",
+    "truth value of an array": "ask `if bias is not None`: an array of several numbers is neither true nor false",
+    "only one element tensors": "math.sqrt takes one number; torch.sqrt, or ** 0.5, takes a tensor",
+    "cannot be converted to Scalar": ".item() takes one number out of a tensor that holds one: stay with the tensor",
+}
 PRINTED = 10  # lines of the student's own printing that are shown
 
 
@@ -80,6 +86,11 @@ def told(error: BaseException) -> str:
         return f"line {error.lineno} of your code ({(error.text or '').strip()}): SyntaxError: {error.msg}"
     line = f"{place_of(error)}{type(error).__name__}: {error}".splitlines()[0]
     return line if len(line) <= 240 else line[:239] + "…"
+
+
+def error_hint(message: str) -> str:
+    """What to think of where an error says something that beginners often meet; "" otherwise."""
+    return next((hint for said, hint in ERRORS.items() if said in message), "")
 
 
 def shortened(printed: str) -> str:

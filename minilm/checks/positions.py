@@ -1,4 +1,4 @@
-"""The exercises of lesson 13: oracles in loops, the mistakes that students make, and other right solutions."""
+"""The exercises of lesson 13 on hands and their table: oracles in loops, the mistakes that students make, other right solutions."""
 
 import itertools
 import math
@@ -50,9 +50,9 @@ def by_logarithm(positions: Tensor, d_head: int, theta: float) -> Tensor:
 
 def places(seed: int) -> list[Tensor]:
     """Positions with gaps, out of order and far away; the rows of a batch differ; some lie between two tokens."""
-    far = 1_000_003 + seed
-    rows = torch.tensor([[17, 0, 4099, 1], [3, 3, far, 254]])
-    return [torch.tensor([5, 9, 2]), rows, torch.tensor([[[0.75], [6.5]]], dtype=torch.float64) + seed]
+    more = seed % 97
+    rows = torch.tensor([[17, 0, 4099, 1], [3, 3, 1_000_003 + more, 254]])
+    return [torch.tensor([5, 9, 2]), rows, torch.tensor([[[0.75], [6.5]]], dtype=torch.float64) + more]
 
 
 ANGLES = Exercise(
@@ -112,14 +112,44 @@ ANGLES = Exercise(
             "positions may have several axes: give them one more at the end, and let it broadcast",
         ),
         Mistake(
+            "axis in the second place",
+            lambda positions, d_head, theta: positions.double()[:, None] * frequencies(d_head, theta),
+            "[:, None] puts the new axis second: it belongs at the end, however many axes there are",
+        ),
+        Mistake(
+            "K hands",
+            angled(hands=2),
+            "K numbers have K / 2 hands: the last i is K / 2 - 1, so its exponent is below 1",
+        ),
+        Mistake(
+            "begins at hand 1",
+            angled(exponent=lambda i, K: -2 * (i + 1) / K),
+            "the first hand is i = 0: its exponent is 0, and it turns by 1 at each place",
+        ),
+        Mistake(
+            "whole turns taken away",
+            lambda positions, d_head, theta: loop_angles(positions, d_head, theta) % (2 * math.pi),
+            "leave whole turns in: cos and sin do not mind them",
+        ),
+        Mistake(
             "in float32",
-            lambda positions, d_head, theta: positions[..., None].float() * frequencies(d_head, theta, torch.float32),
+            lambda positions, d_head, theta: positions[..., None] * frequencies(d_head, theta, torch.float32),
             "float32 has seven digits, too few for long positions: all in float64, from the exponents on",
         ),
         Mistake(
-            "made float64 too late",
+            "float32 throughout",
+            lambda positions, d_head, theta: positions[..., None].float() * frequencies(d_head, theta, torch.float32),
+            "both the positions and the exponents are float32: float64 for both, dtype=torch.float64 and .double()",
+        ),
+        Mistake(
+            "speeds in float32",
             lambda positions, d_head, theta: positions.double()[..., None] * frequencies(d_head, theta, torch.float32),
             "the speeds are rounded to seven digits already: make the exponents in float64",
+        ),
+        Mistake(
+            "made float64 at the end",
+            lambda p, d_head, theta: (p[..., None] * frequencies(d_head, theta, torch.float32)).double(),
+            "what float32 has lost .double() does not bring back: it must come before the product, and for the exponents",
         ),
     ),
     (pair_by_pair, by_logarithm, lambda p, K, theta: torch.einsum("...,i->...i", p.double(), frequencies(K, theta))),
@@ -160,6 +190,10 @@ def filled_columns(n_positions: int, d_model: int) -> Tensor:
     return table
 
 
+def waves_of(angles: Tensor) -> Tensor:
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2)
+
+
 def as_waves(n_positions: int, d_model: int) -> Tensor:
     """A cosine is a sine that is a quarter of a turn ahead."""
     odd = torch.arange(d_model) % 2
@@ -187,7 +221,9 @@ TABLE = Exercise(
         Mistake("cosine first", tabled(waves=(math.cos, math.sin)), "the sine comes first, in the even columns"),
         Mistake("sines only", tabled(waves=(math.sin, math.sin)), "a hand has two numbers: its sine and its cosine"),
         Mistake("begins at 1", tabled(begin=1), "the first token stands at place 0: all its sines are 0"),
-        Mistake("without the 2", tabled(exponent=lambda i, D: i / D), "hand i has the exponent 2 i / D"),
+        Mistake(
+            "without the 2", tabled(exponent=lambda i, D: i / D), "look at theta and at the exponent: one is not right"
+        ),
         Mistake("speeds up", tabled(exponent=lambda i, D: -2 * i / D), "each hand is slower than the one before"),
         Mistake("another theta", tabled(theta=1000.0), "theta is 10000 here: count the zeros"),
         Mistake(
@@ -207,6 +243,11 @@ TABLE = Exercise(
             "the sine and the cosine of a pair have the same angle",
         ),
         Mistake(
+            "float32 before the waves",
+            lambda n_positions, d_model: waves_of(by_logarithm(torch.arange(n_positions), d_model, 10000.0).float()),
+            "take sin and cos of the angles as they are, in float64: .float() comes last",
+        ),
+        Mistake(
             "in float64",
             lambda n_positions, d_model: tabled()(n_positions, d_model).double(),
             "the model computes in float32: count in float64, and hand out .float()",
@@ -220,79 +261,4 @@ TABLE = Exercise(
     (filled_columns, as_waves, as_clocks),
 )
 
-
-# interpolated_angles(positions, d_head, theta, factor) -> (..., K / 2) in float64
-
-
-def loop_interpolated(
-    positions: Tensor,
-    d_head: int,
-    theta: float,
-    factor: float,
-    place: Callable[[float, float], float] = lambda position, factor: position / factor,
-    base: Callable[[float, float, int], float] = lambda theta, factor, K: theta,
-) -> Tensor:
-    """The loop of the angles, with shrunken places; the switches make the mistakes."""
-    shrunken = torch.tensor([place(float(p), factor) for p in positions.flatten()], dtype=torch.float64)
-    return loop_angles(shrunken.reshape(positions.shape), d_head, base(theta, factor, d_head))
-
-
-def stretched(**switch: Any) -> Any:
-    """The loop with switches thrown."""
-    return lambda positions, d_head, theta, factor: loop_interpolated(positions, d_head, theta, factor, **switch)
-
-
-def stay(position: float, factor: float) -> float:
-    return position
-
-
-INTERPOLATED = Exercise(
-    "interpolated_angles",
-    "the angles of which positions does the model know already? Your rotary_angles can give them",
-    lambda seed: [
-        (p, K, theta, factor)
-        for p, K, theta, factor in zip(places(seed), (6, 10, 4), (500.0, 777.7, 10000.0), (3.0, 2.5, 1.75), strict=True)
-    ],
-    loop_interpolated,
-    (
-        Mistake("stretched", stretched(place=lambda p, factor: p * factor), "the positions must move closer together"),
-        Mistake("not used", stretched(place=stay), "the factor must come in: position p stands at p / factor"),
-        Mistake(
-            "whole positions",
-            stretched(place=lambda p, factor: p // factor),
-            "several tokens get the same position: use /, not //, for places between whole numbers are meant",
-        ),
-        Mistake(
-            "theta stretched",
-            stretched(place=stay, base=lambda theta, factor, K: theta * factor),
-            "theta stays: it is the positions that are divided",
-        ),
-        Mistake(
-            "theta shrunken",
-            stretched(place=stay, base=lambda theta, factor, K: theta / factor),
-            "theta stays as it is, and every hand slows down alike: divide the positions",
-        ),
-        Mistake(
-            "theta by NTK",
-            stretched(place=stay, base=lambda theta, factor, K: theta * factor ** (K / (K - 2))),
-            "this is another method, which slows the slow hands only: here all positions are divided",
-        ),
-        Mistake(
-            "both",
-            stretched(base=lambda theta, factor, K: theta * factor),
-            "divide the positions, and leave theta alone: once is enough",
-        ),
-        Mistake(
-            "in float32",
-            lambda positions, d_head, theta, factor: loop_angles((positions / factor).float(), d_head, theta),
-            "whole numbers divided by a number are float32 in torch: take positions.double() first",
-        ),
-    ),
-    (
-        lambda positions, d_head, theta, factor: by_logarithm(positions, d_head, theta) / factor,
-        lambda positions, d_head, theta, factor: pair_by_pair(positions.double() * (1 / factor), d_head, theta),
-        lambda p, d_head, theta, factor: (p.double() / factor)[..., None] * frequencies(d_head, theta),
-    ),
-)
-
-EXERCISES = (ANGLES, TABLE, INTERPOLATED)
+EXERCISES = (ANGLES, TABLE)

@@ -24,7 +24,8 @@ def parser_of_describe() -> Parser:
     parser = Parser(
         "describe",
         "What a model costs: its parameters, the FLOPs of a token, the bytes to use it and to train it, in a table.\n"
-        "CONFIG is gpt (GPT-2), llama or speedrun, with sizes as flags, or the folder of a run or a checkpoint.",
+        "CONFIG is gpt (GPT-2), llama or speedrun, with sizes as flags, or the folder of a run or a checkpoint.\n"
+        "The defaults below are those of gpt; llama and speedrun have their own.",
         "minilm describe gpt --d-model 768 --n-layers 12 --n-heads 12 --vocab-size 50257 --context-length 1024",
     )
     parser.option("config", metavar="CONFIG", help="gpt, llama, speedrun, or a folder")
@@ -34,6 +35,9 @@ def parser_of_describe() -> Parser:
     )
     parser.option("--plot", metavar="FILE.png", help="draw the block with its shapes (.png, .svg or .pdf)")
     parser.option("--init", action="store_true", help="also how each parameter starts: its law, its size, and why")
+    parser.option(
+        "--experts", type=int, metavar="N", help="with --init: of a gpt or llama whose MLPs are mixtures of N experts"
+    )
     parser.option("--json", action="store_true", help="one JSON object")
     parser.option("--seed", type=seed, default=0, rare=True, help="accepted everywhere; a description draws nothing")
     for config in (GPTConfig, SpeedrunConfig):
@@ -47,7 +51,7 @@ def run(arguments: list[str]) -> int:
     plot = options["plot"]
     if plot and Path(plot).suffix not in (".png", ".svg", ".pdf"):
         raise ValueError(f"--plot {plot}: the name of a picture ends in .png, .svg or .pdf")
-    sizes = chosen_sizes(options)
+    sizes, n_experts = chosen_sizes(options), chosen_experts(options)
     if options["config"] in PRESETS:
         kind, length = options["config"], None
         models: list[Any] = [preset(kind, sizes)]
@@ -63,7 +67,7 @@ def run(arguments: list[str]) -> int:
         from minilm.plots.block import plot_block
 
         plot_block(transformers[0].bricks, plot)
-    starts = [starts_of(model) if options["init"] else () for model in models]
+    starts = [starts_of(model, n_experts) if options["init"] else () for model in models]
     if options["json"]:
         print(json.dumps(to_dict(kind, parts, starts)))
         return 0
@@ -110,6 +114,20 @@ def chosen_sizes(options: dict[str, Any]) -> dict[str, Any]:
     return sizes
 
 
+def chosen_experts(options: dict[str, Any]) -> int:
+    """The number of experts whose start is asked for, 0 if none; a ValueError where no table would show them."""
+    n_experts = options["experts"]
+    if n_experts is None:
+        return 0
+    if not options["init"]:
+        raise ValueError("--experts goes with --init: the table of costs is that of a plain MLP")
+    if options["config"] not in ("gpt", "llama"):
+        raise ValueError(f"--experts is no option of {options['config']}: describe gpt or llama with it")
+    if not 1 <= n_experts <= MOST_LISTED:
+        raise ValueError(f"--experts is {n_experts}: give 1 to {MOST_LISTED:,}")
+    return n_experts
+
+
 def preset(name: str, sizes: dict[str, Any]) -> Any:
     """The config of a preset with these sizes; a ValueError for a size that it does not have."""
     config = SpeedrunConfig if name == "speedrun" else GPTConfig
@@ -122,9 +140,9 @@ def preset(name: str, sizes: dict[str, Any]) -> Any:
 def read_checkpoint(folder: str, sizes: dict[str, Any]) -> tuple[str, list[Any]]:
     """The kind of the model in a run's or checkpoint's folder, and its config, or a Counted; of a mixture both halves."""
     if not Path(folder).is_dir():
-        known = ", ".join(PRESETS)
         raise ValueError(
-            f"{folder!r} is neither one of {known} nor the folder of a run: an n-gram has no size until it has counted"
+            f"{folder!r} is neither gpt (that is GPT-2), llama, speedrun nor the folder of a run: an n-gram has no size "
+            "until it has counted"
         )
     if sizes:
         name = flag(next(iter(sizes)))
@@ -149,13 +167,13 @@ def describe(model: Any, kind: str, batch_size: int, length: int | None, dtype: 
     return dataclasses.replace(found, kind=kind) if kind in PRESETS else found
 
 
-def starts_of(model: Any) -> tuple[Start, ...]:
+def starts_of(model: Any, n_experts: int) -> tuple[Start, ...]:
     """How the parameters of a config start, of a Counted nothing; a ValueError if they are too many to list."""
     if isinstance(model, Counted):
         return ()
     if model.n_layers > MOST_LISTED:
         raise ValueError(f"--init lists every layer: --n-layers is {model.n_layers:,}, give at most {MOST_LISTED:,}")
-    return initialisation(model)
+    return initialisation(model, n_experts)
 
 
 # ---- what is printed
@@ -229,6 +247,11 @@ def remarks(a: Account) -> Iterator[str]:
         f"The attention scores are {share:.0%} of the activations and grow with the square of the context; "
         "a fused attention does not keep them."
     )
+    if any(brick.name == "ngrams" for brick in a.bricks):
+        yield (
+            "Of the table of n-grams only the rows that a batch reads have gradients, and AdamW keeps two numbers a row: "
+            "training needs less than its whole size."
+        )
     if a.dtype == "bfloat16":
         yield "`minilm train --dtype bfloat16` only multiplies in bfloat16: its weights and AdamW are those of float32."
 
@@ -240,10 +263,12 @@ def format_counted(part: Counted) -> Iterator[str]:
 
 
 def format_starts(starts: tuple[Start, ...]) -> Iterator[str]:
-    """The lines of the second table: parameters that differ only in their layer share a line."""
-    kinds = Counter(dataclasses.replace(start, name=re.sub(r"^blocks\.\d+", "blocks", start.name)) for start in starts)
+    """The lines of the second table: parameters that differ only in their layer or their expert share a line."""
+    kinds = Counter(
+        dataclasses.replace(start, name=re.sub(r"(^blocks|\.experts)\.\d+", r"\1", start.name)) for start in starts
+    )
     yield "\nHow each parameter starts: drawn from the normal distribution with mean 0, or all the same.\n"
-    yield f"{'parameter':<28} {'shape':>14} {'copies':>6} {'law':>7} {'std':>8}   why"
+    yield f"{'parameter':<30} {'shape':>14} {'copies':>6} {'law':>7} {'std':>8}   why"
     for start, copies in kinds.items():
         shape, std = " x ".join(map(str, start.shape)), f"{start.std:.3g}" if start.std else "-"
-        yield f"{start.name:<28} {shape:>14} {copies:>6} {start.law:>7} {std:>8}   {start.why}"
+        yield f"{start.name:<30} {shape:>14} {copies:>6} {start.law:>7} {std:>8}   {start.why}"

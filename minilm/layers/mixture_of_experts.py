@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from minilm.layers.basic import Linear, softmax
+from minilm.layers.basic import Linear, linear, softmax
 from minilm.layers.blocks import Change
 
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]  # (model, inputs, targets) -> ()
@@ -24,7 +24,7 @@ def route(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """logits (..., E) -> weights, chosen (..., k): the k best experts, best first, with the softmax of their scores alone.
 
     It is the same as a softmax over all E, of which the k chosen are divided by their sum, and costs less (Mixtral, Jiang
-    et al. 2024). The weights add up to 1, so what the block writes has the size of one expert's answer. With k = 1 the
+    et al. 2024). The weights add up to 1, so what the block writes is at most the size of one expert's answer. With k = 1 the
     only weight is always 1, and the loss tells the router nothing: then take `route_by_probability`.
     Equal scores: the expert with the lower number.
 
@@ -102,8 +102,9 @@ class MixtureOfExperts(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         tokens = x.reshape(-1, x.shape[-1])  # (N, D)
-        logits = self.router(tokens)  # (N, E)
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # half precision would blur close scores
+        with torch.autocast(tokens.device.type, enabled=False):  # half precision would blur close scores
+            exact = torch.promote_types(tokens.dtype, torch.float32)
+            logits = linear(tokens.to(exact), self.router.weight.to(exact))  # (N, E)
         weights, chosen = self.route(logits, self.k)
         self.balance = balance_loss(softmax(logits), chosen)
         return mixture_of_experts(tokens, weights, chosen, self.experts).reshape(x.shape)

@@ -59,7 +59,6 @@ class NgramEmbedding(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         rows = ngram_rows(tokens, len(self.weight))  # (..., N - 1)
-        share = dropout(
-            torch.ones(rows.shape, device=rows.device), self.dropout, self.training
-        )  # 0 or 1 / (1 - dropout)
+        every = torch.ones(rows.shape, dtype=self.weight.dtype, device=rows.device)
+        share = dropout(every, self.dropout, self.training)  # 0 or 1 / (1 - dropout)
         return (RowsOf.apply(self.weight, rows) * share[..., None]).sum(-2)

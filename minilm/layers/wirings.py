@@ -1,7 +1,8 @@
-"""Other ways to join the parts of a block, each in the place of `pre_norm`: build_block(..., wiring=post_norm).
+"""Other ways to join a block's parts than `pre_norm`: GPT(config, block=functools.partial(build_block, wiring=post_norm)).
 
 All four parts are used once in each, so the parameters and the FLOPs are those of pre-norm. What differs is which sum the
-norms stand on, and hence how the gradient comes down to the first layers.
+norms stand on, and hence how the gradient comes down to the first layers. The wiring is no part of the config, nor of the
+weights: load_checkpoint(directory, block=...) must be given it again, or the model runs as pre-norm and nothing complains.
 """
 
 from torch import Tensor
@@ -16,8 +17,9 @@ def post_norm(x: Tensor, attention: Change, mlp: Change, attention_norm: Change,
     stands in it 2 L times. At the start the gradients of the last layers are large, whatever the depth, so that full
     steps diverge and the learning rate must be warmed up; pre-norm can do without (Xiong et al. 2020).
 
-    The last block has already normalised what GPT's own last norm reads. A second norm takes nothing away: it passes on
-    what has mean 0 and variance 1, and its scale and shift merge with those of the block.
+    The last block has already normalised what GPT's own last norm reads. At the start GPT's norm changes nothing then: it
+    passes on what has mean 0 and variance 1. Later it normalises anew what the scale and shift of the last block have made
+    of that.
     """
     x = attention_norm(x + attention(x))
     return mlp_norm(x + mlp(x))

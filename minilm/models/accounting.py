@@ -87,7 +87,8 @@ def account(
 ) -> Account:
     """What a model of this config costs with batches of batch_size x length tokens (default: its context length).
 
-    The kept activations are those of the readable attention, with gradients for all weights.
+    The kept activations are those of the readable attention, with gradients for all weights. Of a table of n-grams only the
+    rows that a batch reads get gradients, so that training needs less than its size.
 
     >>> account(GPTConfig(vocab_size=50257, context_length=1024, d_model=768, n_layers=12, n_heads=12)).parameters
     124439808
@@ -188,9 +189,15 @@ def speedrun_bricks(config: SpeedrunConfig, batch: Batch) -> list[Brick]:
     # QK-norm keeps the array that holds q, k and v together, and one number for each head of q and of k.
     extra = batch.numbers(3 * D + 2 * H) + rotary_tables(D // H, batch)
     shifted = [table("embeddings.shift", V, D, batch, (INDEX + 1) * N, config.n_shift)] if config.n_shift > 0 else []
+    # An n-gram's row in the table, and the number with which dropout multiplies it, in float32 always.
+    an_ngram = (INDEX + BYTES["float32"]) * N
+    R, lengths = config.ngram_rows, config.max_ngram - 1
     return [
-        table("embeddings", V, D, batch, kept=INDEX * N),
+        table(
+            "embeddings", V, D, batch, kept=INDEX * N * max(config.n_shift + 1, config.max_ngram)
+        ),  # all that looks back
         *shifted,
+        *([table("ngrams", R, D, batch, kept=an_ngram * lengths)] if lengths else []),
         Brick("first_norm", (), (batch.B, batch.T, D), 0, 0, bare),
         Brick("blocks.attention_norm", (), (batch.B, batch.T, D), 0, 0, bare, L),
         linear("blocks.qkv", D, 3 * D, False, batch, kept, L),

@@ -19,7 +19,7 @@ class Picture(Figure):
 
     def _repr_png_(self) -> bytes:
         buffer = BytesIO()
-        self.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
+        self.savefig(buffer, format="png", dpi=100, bbox_inches="tight")
         return buffer.getvalue()
 
 
