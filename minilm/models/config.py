@@ -83,7 +83,7 @@ class SpeedrunConfig:
     n_heads: int = option(4, "attention heads H")
     n_shift: int = option(2, "how many previous tokens are mixed into each one before the first block")
     max_ngram: int = option(1, "longest n-gram with a vector of its own; 1 = none")
-    ngram_rows: int = option(65536, "rows of the table of n-grams")
+    ngram_rows: int = option(131072, "rows of the table of n-grams")
     ngram_dropout: float = option(0.5, "probability of leaving out an n-gram's vector in training")
 
     def __post_init__(self) -> None:
