@@ -152,7 +152,7 @@ BAD = [
     ("vocabulary below 257", f"train {GOOD} --vocab-size 100 --steps 2", "vocab_size"),
     ("order", f"{TRY} --model ngram --order 0", "order"),
     ("smoothing", f"{TRY} --model ngram --smoothing magic", "smoothing"),
-    ("optimizer", f"{TRY} --optimizer adam", "optimizer"),
+    ("optimizer", f"{TRY} --optimizer lion", "optimizer"),
     ("temperature not a number", "generate {room}/gpt --temperature nan", "temperature"),
     ("negative temperature", "generate {room}/gpt --temperature -1", "temperature"),
     ("infinite temperature", "generate {room}/gpt --temperature inf", "temperature"),

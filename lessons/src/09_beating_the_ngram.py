@@ -178,9 +178,8 @@ _ = train(gpt, Batches(learned.ids, 16, 128, seed=9), plan, on_step=look, progre
 
 # %% [markdown] id="stored-text"
 # A minute is short. What do 1,500 steps give? That takes five to eight minutes of one processor, so the next cell holds **stored** numbers: they were printed by
-# the cell above, run with 1,500 steps instead of 300 (the first number of the cell "parameters"), on 25 November 2026, with one thread of a busy two-core
-# machine (x86). Set it yourself and compare. In that run the learning rate
-# falls later, so at step 500 it is only where the short run is at step 250.
+# the cell above with 1,500 steps (the first number of "parameters"), on 25 November 2026, on a busy two-core machine. Set it
+# yourself and compare. In that run the learning rate falls later, so at step 500 it is only where the short run is at step 250.
 
 # %% id="stored"
 stored_gpt = [0.183, 0.154, 0.134, 0.122, 0.114]  # at steps 500, 750, ... 1500

@@ -49,7 +49,7 @@ def initialisation(config: GPTConfig | SpeedrunConfig, n_experts: int = 0) -> tu
 def gpt_starts(config: GPTConfig, n_experts: int) -> Iterator[Start]:
     """The parameters of `minilm.models.gpt.GPT`."""
     D, V = config.d_model, config.vocab_size
-    head = "also the head: small, so that the first scores are near 0"
+    head = "also the head: small, so the first scores are near 0"
     alone = "a norm stands before each matrix that reads it"
     yield normal("embedding.weight", (V, D), STD, head if config.tie_embeddings else alone)
     if config.rope_theta is None:
@@ -57,7 +57,7 @@ def gpt_starts(config: GPTConfig, n_experts: int) -> Iterator[Start]:
             "positions.weight",
             (config.context_length, D),
             STD / 2,
-            "half of a token's size: what it is counts more than where",
+            "half a token's size: what it is counts more than where",
         )
     for layer in range(config.n_layers):
         yield from block_starts(f"blocks.{layer}", config, n_experts)
