@@ -44,7 +44,7 @@ TABLE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
             ("log_softmax: log forgotten", "torch.log(torch.exp(shifted).sum(", "(torch.exp(shifted).sum("),
             ("log_softmax: maximum not subtracted", "shifted = x - x.detach().amax(dim, keepdim=True)", "shifted = x"),
             ("sigmoid: slope of tanh", "torch.tanh(0.5 * x)", "torch.tanh(x)"),
-            ("relu: clamped at one", "torch.clamp(x, min=0)", "torch.clamp(x, min=0, max=1)"),
+            ("relu: clamped at one", "torch.relu(x)", "torch.relu(x).clamp(max=1)"),
             ("silu: without x", "return x * sigmoid(x)", "return sigmoid(x)"),
             ("gelu: without the root of 2", "torch.erf(x / math.sqrt(2.0))", "torch.erf(x / 2.0)"),
             ("gelu_tanh: square for cube", "0.044715 * x * x * x)", "0.044715 * x * x)"),

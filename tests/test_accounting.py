@@ -75,7 +75,7 @@ SPEEDRUN_BY_HAND: Rows = {
     "blocks.out": (16, 32, 96, 1),
     "blocks.mlp_norm": (0, 0, 120, 1),
     "blocks.up": (64, 128, 96, 1),
-    "blocks.activation": (0, 0, 768, 1),
+    "blocks.activation": (0, 0, 384, 1),
     "blocks.down": (64, 128, 384, 1),
     "norm": (0, 0, 120, 1),
     "lm_head": (28, 56, 96, 1),

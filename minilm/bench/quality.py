@@ -24,7 +24,7 @@ from minilm.classical.ngram import NgramLM
 from minilm.evaluation.evaluate import evaluate, evaluating
 from minilm.evaluation.mix import mix, mix_log_linear
 from minilm.models.counted import CountedLM
-from minilm.runtime import set_seed
+from minilm.runtime import keep_freed_memory, set_seed
 from minilm.text.corpus import Documents, find_sources, load_corpus
 from minilm.text.token_file import encode_corpus
 from minilm.text.tokenizer import CharTokenizer
@@ -134,6 +134,7 @@ def train_recipe(
     """
     if (seconds is None) == (steps is None):
         raise ValueError(f"give either seconds or steps, got {seconds} and {steps}")
+    keep_freed_memory()
     set_seed(seed)
     model = recipe.build(text.tokenizer.vocab_size)
     context_length, config = model.config.context_length, dataclasses.replace(recipe.train, seed=seed)

@@ -21,7 +21,7 @@ from minilm.models.config import GPTConfig, SpeedrunConfig
 BYTES = {"float32": 4, "bfloat16": 2}  # of one number
 INDEX = 8  # bytes of a token id or a position in memory (int64)
 # How many arrays as wide as the MLP are kept for the activation function, besides the result, which the next layer keeps.
-KEPT_BY_ACTIVATION = {"gelu_tanh": 6, "gelu": 3, "swiglu": 5, "relu2": 2}
+KEPT_BY_ACTIVATION = {"gelu_tanh": 6, "gelu": 3, "swiglu": 5, "relu2": 1}
 
 
 @dataclass(frozen=True)
