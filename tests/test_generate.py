@@ -11,14 +11,17 @@ from torch import Tensor
 
 from minilm.classical.config import NgramConfig
 from minilm.classical.ngram import NgramLM
+from minilm.cli.writing import stream_text
 from minilm.decoding.config import SampleConfig
 from minilm.decoding.generate import generate
+from minilm.decoding.processors import BadWords
 from minilm.decoding.sampling import Sampler
 from minilm.models.config import GPTConfig, SpeedrunConfig, llama_config
 from minilm.models.counted import CountedLM
 from minilm.models.gpt import GPT
 from minilm.models.mixture import Mixture
 from minilm.models.speedrun_gpt import SpeedrunGPT
+from minilm.text.tokenizer import CharTokenizer
 
 V, CONTEXT = 23, 9
 
@@ -45,8 +48,8 @@ def build(name: str) -> Any:
     return model.double()
 
 
-def sampler(seed: int = 0, temperature: float = 1.0) -> Sampler:
-    return Sampler(SampleConfig(temperature), torch.Generator().manual_seed(seed))
+def sampler(seed: int = 0, **settings: float) -> Sampler:
+    return Sampler(SampleConfig(**{"temperature": 1.0, **settings}), torch.Generator().manual_seed(seed))
 
 
 def prompt(length: int) -> list[int]:
@@ -54,16 +57,16 @@ def prompt(length: int) -> list[int]:
 
 
 def by_definition(model: Any, text: list[int], choose: Sampler, n: int, slide: bool, limit: int | None) -> list[int]:
-    """The whole text anew for each token, with the plain call of the model."""
-    new = []
+    """What the model sees anew for each token, with the plain call of the model. The sampler sees the whole text."""
+    seen, new = text, []
     for _ in range(n):
-        if limit is not None and len(text) > limit:
+        if limit is not None and len(seen) > limit:
             if not slide:
                 break
-            text = text[len(text) - limit // 2 :]
+            seen = seen[len(seen) - limit // 2 :]
         with torch.no_grad():
-            new.append(int(choose(model(torch.tensor([text]))[:, -1])))
-        text = [*text, new[-1]]
+            new.append(int(choose(model(torch.tensor([seen]))[:, -1], [text + new])))
+        seen = [*seen, new[-1]]
     return new
 
 
@@ -85,6 +88,33 @@ def test_cached_equals_uncached_for_every_prompt_length(name: str, overflow: str
             assert list(found) == expected, (length, use_cache)
         complete = n_new if overflow == "slide" or limit is None else limit - length + 1
         assert len(expected) == complete
+
+
+@pytest.mark.parametrize("name", ["gpt", "ngram"])
+def test_penalties_count_the_whole_text_even_after_a_slide(name: str) -> None:
+    """Cached and uncached, with a penalty so strong that what the model has forgotten decides."""
+    model, text = build(name), prompt(CONTEXT)
+    limit = None if name == "ngram" else CONTEXT
+    settings = dict(repetition_penalty=1.2, presence_penalty=2.0, frequency_penalty=1.0)
+    getattr(model, "eval", lambda: None)()
+    expected = by_definition(model, text, sampler(1, **settings), 3 * CONTEXT, True, limit)
+    assert expected != by_definition(model, text, sampler(1), 3 * CONTEXT, True, limit)
+    for use_cache in (True, False):
+        found = generate(model, text, sampler(1, **settings), 3 * CONTEXT, use_cache=use_cache, overflow="slide")
+        assert list(found) == expected
+
+
+@pytest.mark.parametrize("overflow", ["stop", "slide"])
+def test_the_sampler_is_given_the_whole_text(overflow: str) -> None:
+    """[text] with the prompt and all that is new, also what a slide has made the model forget."""
+    given: list[list[int]] = []
+
+    def noted(logits: Tensor, texts: list[list[int]]) -> Tensor:
+        given.extend(list(text) for text in texts)
+        return greedy(logits, texts)
+
+    assert list(generate(Counter(context_length=4), [3, 4], noted, 8, overflow=overflow))[-1] >= 7
+    assert given == [list(range(3, n + 5)) for n in range(8 if overflow == "slide" else 3)]
 
 
 @pytest.mark.parametrize("kind", ["list", "row", "batch of one", "numpy"])
@@ -115,12 +145,13 @@ class Counter:
         return torch.nn.functional.one_hot((ids + 1) % V, V).double()
 
 
-def greedy(logits: Tensor) -> Tensor:
+def greedy(logits: Tensor, texts: list[list[int]]) -> Tensor:
     return logits.argmax(-1)
 
 
 @pytest.mark.parametrize("stops", [set(), {8}, {7, 9, 10}, [7]])
 def test_stop_tokens_end_the_stream_and_are_not_part_of_it(stops: Any) -> None:
+    """Row 56: none, one or several, as a set or a list; the first that comes ends the stream."""
     new = list(generate(Counter(), [5], greedy, 9, stop_tokens=stops))
     assert new == [token for token in range(6, 15) if not stops or token < min(stops)]
 
@@ -207,6 +238,21 @@ def test_bad_input_is_one_line_before_the_first_token(ids: Any, settings: dict, 
     with pytest.raises(ValueError, match=re.escape(message)) as error:
         generate(build("gpt"), ids, sampler(), **({"max_new_tokens": 3} | settings))
     assert "\n" not in str(error.value)
+
+
+def test_text_as_the_verbs_need_it() -> None:
+    """`stream_text` begins with the end of a document, passes processors on, and counts penalties over the prompt."""
+    tokenizer = CharTokenizer.train(["abcd"])
+    model = Counter()
+    model.config.vocab_size = tokenizer.vocab_size
+    a, b = tokenizer.encode("ab")
+    greedily = SampleConfig(temperature=0)
+    banned = [BadWords([[a, b], [tokenizer.end_of_text, b]])]
+    assert "".join(stream_text(model, tokenizer, "a", 2, config=greedily))[0] == "b"
+    assert "".join(stream_text(model, tokenizer, "a", 2, config=greedily, processors=banned))[0] != "b"
+    assert model.asked[0] == [tokenizer.end_of_text, a]
+    penalised = SampleConfig(temperature=0, presence_penalty=2.0)
+    assert "".join(stream_text(model, tokenizer, "ba", 1, config=penalised)) != "b"
 
 
 def test_no_new_tokens() -> None:

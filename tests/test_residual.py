@@ -117,7 +117,7 @@ def test_it_generates_and_stands_on_the_ladder(model: Residual) -> None:
     while len(text) < CONTEXT:
         neural = model.neural(torch.tensor([text]))[0, -1].detach().numpy()
         text.append(int(np.argmax(neural + 0.7 * model.counted.model.next_log_probs(np.array(text)))))
-    assert list(generate(model, prompt, lambda logits: logits.argmax(-1), CONTEXT - len(prompt))) == text[3:]
+    assert list(generate(model, prompt, lambda logits, texts: logits.argmax(-1), CONTEXT - len(prompt))) == text[3:]
     tokenizer = CharTokenizer("abcdefghij")
     rung = model_rung("n-gram, corrected", model, encode_corpus(["abcabj", "iab"], tokenizer), tokenizer, 1.0)
     scores = token_log_probs(model, np.array([EOT, 0, 1, 2, 0, 1, 9, EOT, 8, 0, 1]), EOT)

@@ -1,12 +1,13 @@
 """Text from a model, as the verbs need it: the prompt becomes ids, the ids that come out become text."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 
 from minilm.decoding.config import SampleConfig
 from minilm.decoding.generate import generate
+from minilm.decoding.processors import Processor
 from minilm.decoding.sampling import Sampler
 from minilm.text.tokenizer import StreamDecoder, Tokenizer
 
@@ -19,6 +20,7 @@ def stream_text(
     *,
     config: SampleConfig | None = None,
     seed: int = 0,
+    processors: Sequence[Processor] = (),
     **how: Any,
 ) -> Iterator[str]:
     """What the model adds to the prompt, in pieces, as it comes. It ends with the document, if the model ends it.
@@ -30,7 +32,7 @@ def stream_text(
             f"the model has {model.config.vocab_size} tokens, the tokenizer {tokenizer.vocab_size}: "
             "they do not belong together, use another checkpoint"
         )
-    sampler = Sampler(config or SampleConfig(), torch.Generator().manual_seed(seed))
+    sampler = Sampler(config or SampleConfig(), torch.Generator().manual_seed(seed), processors)
     ids = [tokenizer.end_of_text, *tokenizer.encode(prompt)]  # each document begins at <|endoftext|>
     how = {"overflow": "slide", "stop_tokens": frozenset([tokenizer.end_of_text])} | how
     decoder = StreamDecoder(tokenizer)

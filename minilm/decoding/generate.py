@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 OVERFLOWS = ("stop", "slide")
+Choice = Callable[[Tensor, list[list[int]]], Tensor]  # logits (B, V), the texts of the rows -> ids (B,)
 
 
 def generate(
     model: Any,
     prompt_ids: Tensor | Sequence[int],
-    sampler: Callable[[Tensor], Tensor],
+    sampler: Choice,
     max_new_tokens: int,
     *,
     use_cache: bool = True,
@@ -27,7 +28,8 @@ def generate(
 
     The stream ends before a stop token, which is not part of it. A model with a context_length reads no more tokens
     than that: where the text has outgrown it, "stop" ends the stream, and "slide" forgets all but the last half context
-    and goes on. A prompt that does not fit needs "slide". `sampler` maps logits (1, V) to ids (1,).
+    and goes on. A prompt that does not fit needs "slide". `sampler` maps logits (1, V) and [text] to ids (1,); the text is
+    whole, with the prompt and with what the model has forgotten.
 
     >>> ids = list(generate(model, tokenizer.encode("Once"), sampler, max_new_tokens=100))
     """
@@ -49,26 +51,25 @@ def generate(
 def stream(
     model: Any,
     text: list[int],
-    sampler: Callable[[Tensor], Tensor],
+    sampler: Choice,
     max_new_tokens: int,
     cache: Any,
     stop_tokens: frozenset[int],
     limit: int | None,
     slide: bool,
 ) -> Iterator[int]:
-    """The loop of `generate`: `text` is what the model sees, the cache holds its first n_read tokens."""
-    n_read = 0
+    """The loop of `generate`: the model sees text[start:], and its cache, where there is one, holds text[start:read]."""
+    start = read = 0
     for _ in range(max_new_tokens):
-        if limit is not None and len(text) > limit:
+        if limit is not None and len(text) - start > limit:
             if not slide:
                 return
-            text = text[-max(1, limit // 2) :]
             if cache is not None:
-                cache.rollback(n_read)
-            n_read = 0
-        token = int(sampler(next_logits(model, text[n_read:], cache)))
+                cache.rollback(read - start)
+            start = read = len(text) - max(1, limit // 2)
+        token = int(sampler(next_logits(model, text[read:], cache), [text]))
         if cache is not None:
-            n_read = len(text)
+            read = len(text)
         if token in stop_tokens:
             return
         yield token

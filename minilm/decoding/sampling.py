@@ -1,14 +1,63 @@
-"""From scores to a token: temperature, top-k, top-p and the draw, each a pure function on logits (B, V).
+"""From scores to a token, in this order, each step a pure function on logits (B, V):
 
-A filter sets the logits it drops to -inf, so filters can follow one another in any number. `Sampler` applies them in
-this order: temperature, top-k, top-p. Ties go to the lower id, on every device.
+    penalties     repetition, presence, frequency       penalties.py
+    processors    bias, bad words, constraints, ...     processors.py
+    temperature   0 takes the likeliest and ends here
+    filters       top-k, top-p, min-p, typical          filters.py
+    the draw      one uniform a row
+
+`distribution` is all but the draw, `sample` is all, and `Sampler` is `sample` with a generator.
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from minilm.decoding.config import SampleConfig
+from minilm.decoding.filters import keep_min_p, keep_top_k, keep_top_p, keep_typical
+from minilm.decoding.penalties import penalise
+from minilm.decoding.processors import Processor, Texts
 from minilm.layers.basic import softmax
+
+
+def sample(
+    logits: Tensor,
+    config: SampleConfig,
+    uniforms: Tensor | None = None,
+    texts: Texts = (),
+    processors: Sequence[Processor] = (),
+) -> Tensor:
+    """logits (B, V), uniforms (B,) from [0, 1), texts: for each row all ids so far, prompt included -> ids (B,).
+
+    Temperature 0 needs no uniforms. Texts may be left out where nothing reads them. No row depends on another.
+    """
+    probabilities = distribution(logits, config, texts, processors)
+    if config.temperature == 0:
+        return probabilities.argmax(-1)
+    if uniforms is None:
+        raise ValueError("sampling needs a uniform from [0, 1) for each row, or temperature 0")
+    return draw(probabilities, uniforms)
+
+
+def distribution(
+    logits: Tensor, config: SampleConfig, texts: Texts = (), processors: Sequence[Processor] = ()
+) -> Tensor:
+    """logits (B, V) -> probabilities (B, V) in float64 on the CPU: what `sample` draws from.
+
+    At temperature 0 one token has it all: the likeliest after penalties and processors, of ties the first.
+    """
+    logits = logits.cpu().double()  # a seed gives the same tokens on every device that computes the same logits
+    if not bool(logits.amax(-1).isfinite().all()):
+        raise ValueError("the model's logits are not finite: its training has diverged, take an earlier checkpoint")
+    logits = penalise(logits, texts, config)
+    for processor in processors:
+        logits = processor(logits, texts)
+    if not bool(logits.amax(-1).isfinite().all()):
+        raise ValueError("no token can be chosen: penalties and processors leave a row without a largest finite logit")
+    if config.temperature == 0:
+        return torch.zeros_like(logits).scatter(-1, logits.argmax(-1, keepdim=True), 1.0)
+    return softmax(apply_filters(apply_temperature(logits, config.temperature), config))
 
 
 def apply_temperature(logits: Tensor, temperature: float) -> Tensor:
@@ -19,30 +68,17 @@ def apply_temperature(logits: Tensor, temperature: float) -> Tensor:
     return (logits - logits.amax(-1, keepdim=True)) / temperature
 
 
-def keep_top_k(logits: Tensor, k: int) -> Tensor:
-    """(B, V) -> (B, V): keep exactly the k largest of each row (Fan et al. 2018), or all where k >= V.
-
-    >>> keep_top_k(torch.tensor([[1.0, 3.0, 2.0, 2.0]]), k=2)
-    tensor([[-inf, 3., 2., -inf]])
-    """
-    order = logits.argsort(dim=-1, descending=True, stable=True)
-    return logits.scatter(-1, order[:, k:], -torch.inf)
-
-
-def keep_top_p(logits: Tensor, p: float) -> Tensor:
-    """(B, V) -> (B, V): keep the smallest set of tokens whose probability is at least p (Holtzman et al. 2020).
-
-    In order of falling probability a token stays if those before it have less than p together: the token that crosses p
-    stays, and the likeliest always does. With probabilities 0.5, 0.3, 0.2 and p = 0.6 the first two stay.
-    """
-    if p >= 1:
-        return logits  # a sum that rounds to 1 too early must not cost the rarest tokens their chance
-    order = logits.argsort(dim=-1, descending=True, stable=True)
-    probabilities = softmax(logits.gather(-1, order))
-    before = torch.zeros_like(probabilities)
-    before[:, 1:] = probabilities.cumsum(-1)[:, :-1]
-    dropped = torch.zeros_like(before, dtype=torch.bool).scatter(-1, order, before >= p)
-    return logits.masked_fill(dropped, -torch.inf)
+def apply_filters(logits: Tensor, config: SampleConfig) -> Tensor:
+    """(B, V) -> (B, V): top-k, top-p, min-p, typical, those that the config sets."""
+    if config.top_k is not None:
+        logits = keep_top_k(logits, config.top_k)
+    if config.top_p is not None:
+        logits = keep_top_p(logits, config.top_p)
+    if config.min_p is not None:
+        logits = keep_min_p(logits, config.min_p)
+    if config.typical_p is not None:
+        logits = keep_typical(logits, config.typical_p)
+    return logits
 
 
 def draw(probabilities: Tensor, uniforms: Tensor) -> Tensor:
@@ -51,32 +87,29 @@ def draw(probabilities: Tensor, uniforms: Tensor) -> Tensor:
     Lay the probabilities side by side on a line; the id is that of the piece into which the uniform falls. With
     probabilities 0.2, 0.5, 0.3 and uniform 0.69 it is 1. A token of probability 0 has no piece and is never drawn.
     """
-    ends = probabilities.cumsum(-1)  # (B, V)
-    points = uniforms[:, None] * ends[:, -1:]  # the last end may miss 1 by rounding
+    if not bool(((uniforms >= 0) & (uniforms < 1)).all()):
+        raise ValueError("a uniform lies outside [0, 1): take them from torch.rand")
+    ends = probabilities.double().cumsum(-1)  # (B, V)
+    points = uniforms.double()[:, None] * ends[:, -1:]  # the last end may miss 1 by rounding
     return torch.searchsorted(ends, points, right=True)[:, 0]
 
 
 class Sampler:
-    """logits (B, V) -> ids (B,), as the config says. All randomness comes from the generator, one uniform a row.
+    """logits (B, V), texts -> ids (B,), as the config says. All randomness is the generator's, one uniform a row.
 
     >>> sampler = Sampler(SampleConfig(temperature=0.8, top_k=50), torch.Generator().manual_seed(7))
+    >>> ids = sampler(logits, texts)
     """
 
-    def __init__(self, config: SampleConfig, generator: torch.Generator | None = None) -> None:
+    def __init__(
+        self, config: SampleConfig, generator: torch.Generator | None = None, processors: Sequence[Processor] = ()
+    ) -> None:
         if generator is None and config.temperature > 0:
             raise ValueError("sampling needs a generator: pass torch.Generator().manual_seed(SEED), or temperature 0")
-        self.config, self.generator = config, generator
+        self.config, self.generator, self.processors = config, generator, tuple(processors)
 
-    def __call__(self, logits: Tensor) -> Tensor:
-        logits = logits.cpu().double()  # a seed gives the same tokens on every device that computes the same logits
-        if not bool(logits.amax(-1).isfinite().all()):
-            raise ValueError("the model's logits are not finite: its training has diverged, take an earlier checkpoint")
-        if self.config.temperature == 0:
-            return logits.argmax(-1)
-        logits = apply_temperature(logits, self.config.temperature)
-        if self.config.top_k is not None:
-            logits = keep_top_k(logits, self.config.top_k)
-        if self.config.top_p is not None:
-            logits = keep_top_p(logits, self.config.top_p)
-        uniforms = torch.rand(len(logits), generator=self.generator, dtype=torch.double)
-        return draw(softmax(logits), uniforms)
+    def __call__(self, logits: Tensor, texts: Texts = ()) -> Tensor:
+        uniforms = None
+        if self.config.temperature > 0:
+            uniforms = torch.rand(len(logits), generator=self.generator, dtype=torch.double)
+        return sample(logits, self.config, uniforms, texts, self.processors)
