@@ -76,6 +76,16 @@ class TokenCache:
         twin.tokens, twin.lengths = self.tokens.copy(), self.lengths.clone()
         return twin
 
+    @property
+    def n_bytes(self) -> int:
+        """The memory that is held now, in bytes, filled or not."""
+        return self.tokens.nbytes
+
+    @property
+    def bytes_per_token(self) -> int:
+        """The memory of one slot of one row, in bytes."""
+        return self.tokens.itemsize
+
 
 class CountedLM:
     """A counted model as a language model like any other: `CountedLM(ngram)(ids)`, (B, T) -> (B, T, V) float64.

@@ -63,6 +63,16 @@ class MixtureCache:
     def lengths(self) -> Tensor:
         return self.neural.lengths
 
+    @property
+    def n_bytes(self) -> int:
+        """The memory that both hold now, in bytes."""
+        return self.neural.n_bytes + self.counted.n_bytes
+
+    @property
+    def bytes_per_token(self) -> int:
+        """The memory of one slot of one row in both, in bytes."""
+        return self.neural.bytes_per_token + self.counted.bytes_per_token
+
     def rollback(self, n: int | Tensor) -> None:
         """Forget the last n tokens of every row (or n[b] of row b)."""
         self.neural.rollback(n)

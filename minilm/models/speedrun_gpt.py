@@ -9,6 +9,7 @@ Train it with Muon (`training/muon.py`).
 
 import math
 from collections.abc import Mapping
+from typing import Self
 
 import numpy as np
 import torch
@@ -37,10 +38,18 @@ class SpeedrunCache(KVCache):
         super().select(rows)
         self.ids = self.ids[rows]
 
-    def fork(self) -> "SpeedrunCache":
-        plain, twin = super().fork(), object.__new__(SpeedrunCache)
-        twin.__dict__.update(plain.__dict__, ids=self.ids.clone())
+    def fork(self) -> Self:
+        twin = super().fork()
+        twin.ids = self.ids.clone()
         return twin
+
+    @property
+    def n_bytes(self) -> int:
+        return super().n_bytes + self.ids.nbytes
+
+    @property
+    def bytes_per_token(self) -> int:
+        return super().bytes_per_token + self.ids.itemsize
 
 
 class SpeedrunBlock(nn.Module):
