@@ -1,6 +1,5 @@
 """Checkpoints: a run that was stopped and went on is the run that was not, bit for bit; what is damaged is refused."""
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from minilm.text.tokenizer import ByteTokenizer, CharTokenizer
 from minilm.training import checkpoint as checkpoint_module
 from minilm.training import storage
 from minilm.training.batches import Batches
-from minilm.training.budget import plan, step_seconds
 from minilm.training.checkpoint import load_checkpoint, save_checkpoint
 from minilm.training.config import TrainConfig
 from minilm.training.loop import train
@@ -225,18 +223,3 @@ def test_what_is_no_checkpoint(tmp_path: Path) -> None:
     for name, message in (("file", "is no folder"), ("missing", "is no folder"), ("empty", "it has no MANIFEST.json")):
         with pytest.raises(ValueError, match=message):
             load_checkpoint(tmp_path / name)
-
-
-def test_the_plan_is_measured_and_leaves_everything_as_it_was() -> None:
-    model, batches = make_model(), make_batches()
-    config = TrainConfig(dtype="float32", threads=1, learning_rate=0.1)
-    before = [p.detach().clone() for p in model.parameters()]
-    randomness, where = torch.get_rng_state(), batches.state()
-    planned = plan(model, batches, config, minutes=0.05)
-    assert dataclasses.replace(planned, steps=config.steps, minutes=None) == config
-    assert planned.minutes == 0.05
-    assert 1 <= planned.steps < 3000
-    assert step_seconds(model, batches, config, n_steps=2) > 0
-    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True))
-    assert torch.equal(torch.get_rng_state(), randomness)
-    assert batches.state() == where

@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+import math
 import sys
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ MODELS = ("gpt", "llama", "speedrun", "ngram")
 TYPES = {"data": str, "model": str, "out": str, "tokenizer": str, "device": str, "plain": bool, "json": bool}
 MOST_PARAMETERS = 10**10  # 40 GB in float32; what is beyond is a slip of the keyboard
 MOST_TOKENS = 10**8  # in one batch: their logits alone would be 400 GB
+PLANNED = {"steps", "warmup", "eval_every"}  # what --minutes sets, as far as nobody else does
 SHOWN = ("minutes", "steps", "context_length", "n_layers", "d_model")
 
 
@@ -106,11 +109,43 @@ def run(arguments: list[str]) -> int:
         )
         if kind == "ngram":
             return count(settings, prepared, out, about, tune="order" not in chosen, say=say, as_json=as_json)
+
+        def build(settings: Any) -> Any:
+            part = attention_part(about["plain"], device, settings.context_length)
+            return build_model("gpt" if kind == "llama" else kind, dataclasses.asdict(settings), **part).to(device)
+
+        if train_config.minutes is not None:
+            settings, train_config = fitting_shape(kind, chosen, train_config, prepared, build, about["plain"])
         set_seed(train_config.seed)
-        model_kind = "speedrun" if kind == "speedrun" else "gpt"
-        part = attention_part(about["plain"], device, settings.context_length)
-        model = build_model(model_kind, dataclasses.asdict(settings), **part).to(device)
-        return finish(model, prepared, train_config, out, about, None, say, as_json)
+        return finish(build(settings), prepared, train_config, out, about, None, say, as_json, PLANNED - set(chosen))
+
+
+def fitting_shape(
+    kind: str, chosen: dict[str, Any], config: TrainConfig, prepared: Any, build: Any, plain: bool
+) -> tuple[Any, TrainConfig]:
+    """The configs of model and training that the minutes pay for; what was chosen stays."""
+    from minilm.fast.choose import loss_part
+    from minilm.training.budget import trial_seconds
+    from minilm.training.sizes import Candidate, choose_shape, rungs
+
+    n_tokens = len(prepared.learned)
+    candidates: list[Candidate] = []
+    for rung in rungs(chosen, n_tokens):
+        try:
+            settings = model_options(kind, {**chosen, **rung}, vocab_size=prepared.tokenizer.vocab_size)
+        except ValueError:  # with what was chosen, this rung would be too large
+            if not candidates:
+                raise
+            break
+        batch_size = rung.get("batch_size", config.batch_size)
+        candidates.append(Candidate(settings, dataclasses.replace(config, batch_size=batch_size)))
+
+    def seconds(candidate: Candidate) -> float:
+        return trial_seconds(build, candidate, prepared.learned, lambda model: loss_part(plain, False, model))
+
+    most_steps = config.steps if "steps" in chosen else math.inf
+    best = choose_shape(candidates, config.minutes or 0.0, n_tokens, seconds, most_steps)
+    return best.settings, best.config
 
 
 def model_options(kind: str, chosen: dict[str, Any], vocab_size: int) -> Any:
@@ -178,6 +213,7 @@ def finish(
     checkpoint: Any,
     say: Any,
     as_json: bool,
+    free: Collection[str] = (),
 ) -> int:
     """Train, then say what came out and what to do next."""
     from minilm.fast.choose import loss_part
@@ -190,8 +226,9 @@ def finish(
     part = loss_part(about["plain"], config.compile, model)
     try:
         history = run_training(
-            model, prepared, config, out, about=about, resume=checkpoint, say=say, progress=not as_json, **part
-        )
+            model, prepared, config, out,
+            about=about, resume=checkpoint, say=say, progress=not as_json, free=free, **part,
+        )  # fmt: skip
     except TrainingFailed as failure:
         print(f"minilm: train: {failure}; the last checkpoint in {out} is untouched", file=sys.stderr)
         return 3

@@ -1,22 +1,36 @@
-"""How many steps fit into the minutes: measured before the run, so that the learning rate can come down in time."""
+"""What fits into the minutes: measured before the run, so that the learning rate can come down in time.
+
+The minutes are those of optimisation, from the first step to the last. Looks at the validation text and checkpoints are
+not counted; `forecast` adds the looks to the hour at which it expects the end.
+"""
 
 import copy
 import dataclasses
 import itertools
 import math
 import statistics
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
-from minilm.runtime import n_cores
+from minilm.runtime import n_cores, pick_dtype
 from minilm.training.batches import Batches
 from minilm.training.checkpoint import random_state, restore_random_state
 from minilm.training.config import TrainConfig
 from minilm.training.loop import train
 from minilm.training.loss import LossFunction, next_token_loss
+from minilm.training.prepare import Prepared
+from minilm.training.sizes import Candidate, expected_bits, fitting_steps
 
-RESERVE = 0.03  # part of the time left unplanned, so that the clock seldom overtakes the steps
+TIMED, MOST_TIMED = 0.02, 40  # part of the minutes in which steps are timed, and how many at most
+LOOKS = 0.1  # part of the minutes that looks at the validation text may take besides, where the plan may set them
+MOST_LOOKS = 10
+WARMUP = 0.1  # most of the steps during which the learning rate may rise, where the plan may set it
 
 
 def step_seconds(
@@ -43,14 +57,18 @@ def step_seconds(
     return statistics.median(end - begin for begin, end in itertools.pairwise(ends))
 
 
-def plan(
+StepTimer = Callable[..., float]  # as step_seconds; a test passes a clock of its own
+
+
+def fastest_threads(
     model: nn.Module,
     batches: Batches,
     config: TrainConfig,
-    minutes: float,
     loss_function: LossFunction = next_token_loss,
-) -> TrainConfig:
-    """The config with minutes, threads and steps filled in: what to store, so that a resumed run keeps to the plan.
+    n_steps: int = 5,
+    timer: StepTimer = step_seconds,
+) -> tuple[float, TrainConfig]:
+    """Seconds of one step and the config with the number of threads that took them.
 
     Small models are often fastest on one thread: where config.threads is 0, one and all cores are measured. The process
     is left with the winner.
@@ -58,10 +76,133 @@ def plan(
     candidates = [config.threads] if config.threads else sorted({1, n_cores()})
     if next(model.parameters()).device.type != "cpu":
         candidates = candidates[-1:]
-    timed = [dataclasses.replace(config, minutes=minutes, threads=threads) for threads in candidates]
-    seconds, fastest = min(
-        ((step_seconds(model, batches, option, loss_function), option) for option in timed), key=lambda pair: pair[0]
-    )
+    options = [dataclasses.replace(config, threads=threads) for threads in candidates]
+    timed = [(timer(model, batches, option, loss_function, n_steps), option) for option in options]
+    seconds, fastest = min(timed, key=lambda pair: pair[0])
     torch.set_num_threads(fastest.threads)
-    steps = max(1, math.floor((1.0 - RESERVE) * 60.0 * minutes / seconds))
-    return dataclasses.replace(fastest, steps=steps)
+    return seconds, fastest
+
+
+def trial_seconds(
+    build: Callable[[Any], nn.Module],
+    candidate: Candidate,
+    ids: np.ndarray,
+    parts: Callable[[nn.Module], dict[str, Any]],
+) -> float:
+    """Seconds of one step of a model that build(settings) makes, on the best number of threads; math.inf without room for it.
+
+    `parts` says which loss_function the model is trained with. Nothing is compiled for a trial.
+    """
+    config, randomness = dataclasses.replace(candidate.config, compile=False), random_state()
+    try:
+        model = build(candidate.settings)
+        batches = Batches(ids, config.batch_size, candidate.settings.context_length, config.seed)
+        return fastest_threads(model, batches, config, n_steps=3, **parts(model))[0]
+    except (torch.OutOfMemoryError, MemoryError):
+        return math.inf
+    finally:
+        restore_random_state(randomness)
+
+
+def plan(
+    model: nn.Module,
+    batches: Batches,
+    config: TrainConfig,
+    minutes: float,
+    loss_function: LossFunction = next_token_loss,
+    *,
+    free: Collection[str] = ("steps",),
+    look_tokens: int = 0,
+    least_steps: int = 0,
+    timer: StepTimer = step_seconds,
+) -> TrainConfig:
+    """The config with minutes, threads and steps filled in: what to store, so that a resumed run keeps to the plan.
+
+    `free` names the fields that may be set: where "steps" is not among them, config.steps is the most; "warmup" becomes
+    shorter in a short run, and "eval_every" such that looks at look_tokens of text take at most a tenth of the time.
+    ValueError where less than least_steps fit.
+    """
+    config = dataclasses.replace(config, minutes=minutes)
+    seconds, config = fastest_threads(model, batches, config, loss_function, timer=timer)
+    n_steps = min(MOST_TIMED, int(TIMED * 60.0 * minutes / seconds))
+    if n_steps > 5:  # once more and longer: the machine may be doing other things too
+        seconds = timer(model, batches, config, loss_function, n_steps)
+    fitting = math.floor(fitting_steps(minutes, seconds))
+    if fitting < least_steps:
+        raise ValueError(
+            f"{minutes:g} minutes are too short: a step takes {seconds:.2g} s here; "
+            f"give at least {max(least_steps, 1) * seconds / 50:.2g} minutes, or a smaller model or batch"
+        )
+    steps = max(1, fitting if "steps" in free else min(fitting, config.steps))
+    changes: dict[str, Any] = {"steps": steps}
+    if "warmup" in free:
+        changes["warmup"] = min(config.warmup, int(WARMUP * steps))
+    if "eval_every" in free:
+        look = seconds * look_tokens / (batches.batch_size * batches.context_length * config.accumulation)
+        n_looks = int(min(MOST_LOOKS, LOOKS * 60.0 * minutes / max(look, 1e-9)))
+        changes["eval_every"] = math.ceil(steps / n_looks) if n_looks > 1 else 0
+    return dataclasses.replace(config, **changes)
+
+
+def look_tokens(prepared: Prepared, max_bytes: int) -> int:
+    """What a look at the validation text costs, as a number of tokens to train on.
+
+    Windows overlap by a half, so that each token is read twice; without a backward pass that is two thirds of a step.
+    """
+    side = prepared.validation
+    return int(side.n_tokens * min(1.0, max_bytes / max(1, side.n_bytes)) * 2 / 3)
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a planned run will do and what may come of it: said before it begins, and kept in its checkpoints."""
+
+    kind: str
+    shape: dict[str, int]
+    batch_size: int
+    steps: int
+    minutes: float
+    tokens: int  # targets of all steps
+    epochs: float  # how many times through the text
+    threads: int
+    dtype: str
+    look_seconds: float  # of all looks together, at most
+    bits_per_byte: tuple[float, float] | None  # for English like Shakespeare's; None: nothing comparable was measured
+
+    def describe(self, now: float) -> str:
+        """The plan in words; `now` is the time in seconds since 1970."""
+        end = time.strftime("%H:%M", time.localtime(now + 60.0 * self.minutes + self.look_seconds))
+        shape = ", ".join(f"{name} {value}" for name, value in self.shape.items())
+        lines = [
+            f"plan: {shape}, batch_size {self.batch_size}",
+            f"{self.steps:,} steps in {self.minutes:g} minutes, {self.threads} thread(s), {self.dtype}, measured on this "
+            f"machine: {self.tokens:,} tokens, {self.epochs:.2g} times through the text",
+            f"ends at about {end}, with {self.look_seconds:.0f} s for the looks at the validation text",
+        ]
+        if self.bits_per_byte:
+            low, high = self.bits_per_byte
+            lines.append(f"expected: {low:.2f} to {high:.2f} bits per byte, if the text is English like Shakespeare's")
+        return "\n      ".join(lines)
+
+
+def forecast(model: Any, config: TrainConfig, prepared: Prepared, max_bytes: int) -> Forecast:
+    """What the planned `config` means for this model and text; a look reads at most max_bytes of the validation side."""
+    settings = model.config
+    a_step = config.batch_size * settings.context_length * config.accumulation
+    tokens, train = config.steps * a_step, prepared.train
+    n_looks = 1 + ((config.steps - 1) // config.eval_every if config.eval_every else 0)
+    a_look = 60.0 * (config.minutes or 0.0) * look_tokens(prepared, max_bytes) / tokens
+    names = ("n_layers", "d_model", "n_heads", "context_length")
+    return Forecast(
+        kind=model.kind,
+        shape={name: getattr(settings, name) for name in names if hasattr(settings, name)},
+        batch_size=config.batch_size * config.accumulation,
+        steps=config.steps,
+        minutes=config.minutes or 0.0,
+        tokens=tokens,
+        epochs=tokens / len(prepared.learned),
+        threads=config.threads,
+        dtype=str(pick_dtype(config.dtype, next(model.parameters()).device)).removeprefix("torch."),
+        look_seconds=n_looks * a_look,
+        bits_per_byte=expected_bits(model.kind, tokens * train.n_bytes / max(1, train.n_tokens)),
+    )

@@ -4,7 +4,8 @@ The folder holds train.tokens and validation.tokens, log.jsonl (a line a step) a
 """
 
 import json
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from typing import Any
 from torch import nn
 
 from minilm.evaluation.evaluate import evaluate
+from minilm.runtime import keep_freed_memory
 from minilm.training.batches import Batches
-from minilm.training.budget import plan
+from minilm.training.budget import forecast, look_tokens, plan
 from minilm.training.checkpoint import Checkpoint, save_checkpoint
 from minilm.training.config import TrainConfig
 from minilm.training.loop import Record, train
@@ -35,18 +37,29 @@ def run_training(
     say: Callable[[str], None] = print,
     progress: bool = True,
     eval_bytes: int = 1_000_000,
+    free: Collection[str] = ("steps",),
 ) -> list[Record]:
     """Train `model` on the prepared text and keep everything in the folder `run`. Returns the history, as `train` does.
+
+    With config.minutes a new run is planned first; `free` names the fields of the config that `plan` may set. What it will
+    do and what is expected of it is said, kept in each checkpoint, and stands as "plan" in the last record.
 
     `about` is stored in each checkpoint beside the plan (say, the name of the corpus). A resumed run passes the checkpoint
     whose model this is. During training at most eval_bytes of the validation text are scored, in bits per byte.
     """
+    keep_freed_memory()
     batches = Batches(prepared.learned, config.batch_size, model.config.context_length, config.seed)
-    if resume is None and config.minutes is not None:
-        config = plan(model, batches, config, config.minutes, loss_function)
-        say(
-            f"plan: {config.steps:,} steps in {config.minutes:g} minutes, {config.threads} thread(s), measured on this machine"
+    planned: dict[str, Any] | None = None
+    if resume is not None:
+        planned = resume.state.get("plan")
+    elif config.minutes is not None:
+        a_look = look_tokens(prepared, eval_bytes)
+        config = plan(
+            model, batches, config, config.minutes, loss_function, free=free, look_tokens=a_look, least_steps=1
         )
+        outlook = forecast(model, config, prepared, eval_bytes)
+        planned = asdict(outlook)
+        say(outlook.describe(time.time()))
     optimizer = build_optimizer(model, config)
     step, seconds = 0, 0.0
     if resume is not None:
@@ -60,7 +73,7 @@ def run_training(
 
     def save(step: int, model: nn.Module, record: Record) -> None:
         nonlocal saved
-        state = {**about, "train": asdict(config), "seconds": record["seconds"]}
+        state = {**about, "train": asdict(config), "plan": planned, "seconds": record["seconds"]}
         save_checkpoint(
             run, model, prepared.tokenizer,
             step=step, validation=record.get("validation"), optimizer=optimizer, batches=batches, state=state,
@@ -86,6 +99,8 @@ def run_training(
         )  # fmt: skip
     if history and saved != history[-1]["step"]:
         save(history[-1]["step"], model, history[-1])
+    if history:
+        history[-1]["plan"] = planned
     return history
 
 
