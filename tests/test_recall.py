@@ -31,7 +31,16 @@ def test_the_gap_is_counted_in_tokens_between_the_two_mentions() -> None:
 def test_the_last_mention_counts_and_the_end_of_the_text_asks_nothing() -> None:
     assert not list(recall_places("a Ada 123456789 Ada 1 Ada 2", NAMES, ByteTokenizer(), gap=11))
     assert not list(recall_places("a Ada 123456789 Ada", NAMES, ByteTokenizer(), gap=3))
-    assert not list(recall_places("Ada 123456789 Ada!", NAMES, ByteTokenizer(), gap=3))  # no blank before the first
+
+
+def test_a_mention_without_a_blank_before_it_begins_a_gap_but_is_not_asked_for() -> None:
+    found = list(recall_places("Ada 123456789 Ada!", NAMES, ByteTokenizer(), gap=9))
+    assert [place.before for place in found] == ["Ada 123456789"]
+    near = 'x Ada 123456789 "Ada 123 Ada!'  # an n-gram that reads five tokens knows the last one
+    assert not list(recall_places(near, NAMES, ByteTokenizer(), gap=4))
+    assert len(list(recall_places(near, NAMES, ByteTokenizer(), gap=3))) == 1
+    assert not list(recall_places("x Ada 123\nAda!", NAMES, ByteTokenizer(), gap=3))
+    assert len(list(recall_places("x Ada 123 mAda 1 Ada!", NAMES, ByteTokenizer(), gap=5))) == 1  # mAda is no mention
 
 
 def test_nothing_to_look_for() -> None:

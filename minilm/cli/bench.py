@@ -13,13 +13,13 @@ from minilm.cli.options import Parser, seed, typed_values
 from minilm.models.config import SpeedrunConfig
 from minilm.training.config import TrainConfig
 
-CONTESTS, TABLES = ("tokenizer", "ngram", "attention"), ("training", "blocks", "ablation")
+CONTESTS, TABLES = ("tokenizer", "ngram", "attention"), ("training", "blocks", "ablation", "decoding")
 Number = TypeVar("Number", int, float)
 TOPICS = (*CONTESTS, *TABLES)
 SAID_OF_TOPICS = (
     "tokenizer, ngram, attention: our code beside a peer's, as ratios. training (17 minutes): our recipe beside nanoGPT "
     "and the n-gram. blocks (9 minutes): a block with one part changed. ablation: our recipe without one ingredient. "
-    "--out to --tune are for the last three"
+    "decoding: tokens a second beside transformers. --data to --tune are for what trains, --out for all but the contests"
 )
 
 

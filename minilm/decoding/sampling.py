@@ -32,12 +32,12 @@ def sample(
 
     Temperature 0 needs no uniforms. Texts may be left out where nothing reads them. No row depends on another.
     """
-    probabilities = distribution(logits, config, texts, processors)
+    logits = judge(logits, config, texts, processors)
     if config.temperature == 0:
-        return probabilities.argmax(-1)
+        return logits.argmax(-1)
     if uniforms is None:
         raise ValueError("sampling needs a uniform from [0, 1) for each row, or temperature 0")
-    return draw(probabilities, uniforms)
+    return draw(softmax(filtered(logits, config)), uniforms)
 
 
 def distribution(
@@ -47,6 +47,14 @@ def distribution(
 
     At temperature 0 one token has it all: the likeliest after penalties and processors, of ties the first.
     """
+    logits = judge(logits, config, texts, processors)
+    if config.temperature == 0:
+        return torch.zeros_like(logits).scatter(-1, logits.argmax(-1, keepdim=True), 1.0)
+    return softmax(filtered(logits, config))
+
+
+def judge(logits: Tensor, config: SampleConfig, texts: Texts, processors: Sequence[Processor]) -> Tensor:
+    """logits (B, V) -> (B, V) in float64 on the CPU: after penalties and processors."""
     logits = logits.cpu().double()  # a seed gives the same tokens on every device that computes the same logits
     if not bool(logits.amax(-1).isfinite().all()):
         raise ValueError("the model's logits are not finite: its training has diverged, take an earlier checkpoint")
@@ -55,9 +63,7 @@ def distribution(
         logits = processor(logits, texts)
     if not bool(logits.amax(-1).isfinite().all()):
         raise ValueError("no token can be chosen: penalties and processors leave a row without a largest finite logit")
-    if config.temperature == 0:
-        return torch.zeros_like(logits).scatter(-1, logits.argmax(-1, keepdim=True), 1.0)
-    return softmax(apply_filters(apply_temperature(logits, config.temperature), config))
+    return logits
 
 
 def apply_temperature(logits: Tensor, temperature: float) -> Tensor:
@@ -68,8 +74,9 @@ def apply_temperature(logits: Tensor, temperature: float) -> Tensor:
     return (logits - logits.amax(-1, keepdim=True)) / temperature
 
 
-def apply_filters(logits: Tensor, config: SampleConfig) -> Tensor:
-    """(B, V) -> (B, V): top-k, top-p, min-p, typical, those that the config sets."""
+def filtered(logits: Tensor, config: SampleConfig) -> Tensor:
+    """(B, V) -> (B, V): temperature, then top-k, top-p, min-p, typical, those that the config sets."""
+    logits = apply_temperature(logits, config.temperature)
     if config.top_k is not None:
         logits = keep_top_k(logits, config.top_k)
     if config.top_p is not None:

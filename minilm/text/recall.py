@@ -29,17 +29,19 @@ def recall_places(
 ) -> Iterator[Place]:
     """The places of a document where a candidate comes again after more than `gap` tokens, the text before at most `longest`.
 
-    A candidate counts where it is a word of its own and a blank stands before it. What follows it belongs to
-    the question: after "Ada" alone the text might go on to "Adam".
+    A candidate counts where it is a word of its own. The gap begins at its last mention, whatever stands before that one;
+    asked for is only a mention behind a blank. What follows it belongs to the question: after "Ada" alone the text
+    might go on to "Adam".
     """
     if not candidates:
         raise ValueError("there is no candidate to look for: give at least one word")
     words = "|".join(map(re.escape, candidates))
     last_end: dict[str, int] = {}
-    for found in re.finditer(rf" ({words})(?=(\W\w*))", document):
-        word, before = found[1], document[: found.start()]
-        if word in last_end:
-            since = tokenizer.encode(document[last_end[word] : found.start()])
+    for found in re.finditer(rf"(?<!\w)({words})(?=(\W\w*))", document):
+        word, blank = found[1], found.start() - 1
+        if word in last_end and document[blank] == " ":
+            since = tokenizer.encode(document[last_end[word] : blank])
+            before = document[:blank]
             if len(since) > gap and len(tokenizer.encode(before)) <= longest:
                 yield Place(before, tuple(f" {one}" for one in candidates), candidates.index(word), found[2])
         last_end[word] = found.end()

@@ -1,0 +1,170 @@
+"""Tokens a second of decoding: our loops beside `generate` of transformers, with the same weights, in turn, and beside the memory.
+
+At batch 1 each new token reads all weights once, so the memory allows at most (bandwidth / bytes of the weights) steps a
+second; the last column says how much of that is reached. The bandwidth is measured beside each row, as the speed at which
+all cores add up an array of 256 MB. Weights that fit into the processor's cache can exceed it.
+All sides decode greedily, a prompt of 32 random tokens and 128 new ones; the weights are random, which costs the same.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from minilm.bench.stopwatch import compare, threads_restored
+from minilm.bench.table import Job, Request, Row
+from minilm.decoding.batch import generate_batch
+from minilm.decoding.config import SampleConfig
+from minilm.decoding.generate import generate
+from minilm.decoding.quantize import Rounded, quantize, stored_bytes, to_bfloat16, to_int8
+from minilm.decoding.sampling import Sampler
+from minilm.fast.decode import use_kernels
+from minilm.fast.matvec import fastest, product
+from minilm.models.config import GPTConfig, gpt2_config
+from minilm.models.gpt import GPT
+from minilm.pretrained.huggingface import config_to_huggingface, to_huggingface
+from minilm.runtime import n_cores, set_seed
+
+SHAPES = {
+    "124M": gpt2_config(vocab_size=50257, context_length=1024, d_model=768, n_layers=12, n_heads=12),
+    "10M": gpt2_config(vocab_size=65, context_length=1024, d_model=384, n_layers=6, n_heads=6),
+}
+BATCHES = (1, 8, 32)
+PROMPT, NEW, PREFILL = 32, 128, 512  # tokens
+SUMMED = 2**26  # numbers of float32 that are added up to measure the memory
+IGNORED = ("data", "split", "tune", "steps", "changes")  # settings that are for other topics
+GREEDY = SampleConfig(temperature=0)
+
+
+class Side(NamedTuple):
+    """One of our ways to decode: how the model is prepared, the number type of the peer beside it, whether there is a cache."""
+
+    prepare: Callable[[GPT], nn.Module]
+    peer: torch.dtype = torch.float32
+    use_cache: bool = True
+
+
+def quantized(rounding: Callable[[Tensor], Rounded], model: GPT) -> nn.Module:
+    """The model with rounded weights and all fast parts."""
+    return use_kernels(quantize(model, rounding, product))
+
+
+SIDES = {
+    "plain": Side(lambda model: model),
+    "fast": Side(use_kernels),
+    "bfloat16": Side(partial(quantized, to_bfloat16), torch.bfloat16),
+    "int8": Side(partial(quantized, to_int8)),
+}
+WITHOUT_CACHE = Side(lambda model: model, use_cache=False)  # at batch 1 only: it is many times slower
+
+
+def table(request: Request) -> list[Job]:
+    """A job for each shape, batch and side, and for the reading of a long prompt. ValueError for what only trainings heed."""
+    if request.data or request.seconds or request.steps or request.tune or request.changes:
+        raise ValueError("decoding trains nothing: leave out --data, --seconds, --steps, --tune and --set")
+    jobs = []
+    for shape, config in SHAPES.items():
+        rows = [(batch, name, side) for batch in BATCHES for name, side in SIDES.items()]
+        for batch, name, side in [(1, "no cache", WITHOUT_CACHE), *rows]:
+            measure = partial(decoding_row, config, side, batch, NEW, request)
+            jobs.append(job(f"{shape}, batch {batch}", name, side, config, batch**0.6 * NEW, measure, request))
+        for name, side in SIDES.items():
+            measure = partial(prefill_row, config, side, PREFILL, request)
+            jobs.append(job(f"{shape}, prompt of {PREFILL}", name, side, config, PREFILL / 30, measure, request))
+    return jobs
+
+
+def job(
+    where: str, name: str, side: Side, config: GPTConfig, steps: float, measure: Callable[[], Row], request: Request
+) -> Job:
+    """A job with a guess of its seconds, from the steps of one row that each run costs."""
+    a_step = 0.004 + config.n_layers * config.d_model**2 * 5e-9
+    seconds = 15 + (request.runs + 1) * steps * a_step * (2 if side.use_cache else 5)
+    peer = str(side.peer).removeprefix("torch.")
+    return Job(f"{where}, {name} / transformers {peer}", request.seeds[0], seconds, measure, IGNORED)
+
+
+def decoding_row(config: GPTConfig, side: Side, batch: int, n_new: int, request: Request) -> Row:
+    """Tokens a second of all rows together, prompts included, of us and of the peer in turn."""
+    with threads_restored(), torch.inference_mode():
+        torch.set_num_threads(n_cores())
+        model, peer = both(config, side, request.seeds[0])
+        prompts = random_ids(config, batch, PROMPT, request.seeds[0])
+        ours, theirs = (
+            partial(decode, model, prompts, n_new, side.use_cache),
+            partial(peer_decode, peer, prompts, n_new),
+        )
+        speed = bandwidth()
+        found = compare(ours, theirs, request.runs)
+    steps = n_new / found["ours_s"]
+    limit = speed / bytes_read(model)
+    return {
+        "tokens_s": batch * steps,
+        "peer_tokens_s": batch * n_new / found["peer_s"],
+        "times the peer": 1 / found["ratio"],
+        "memory_GB_s": speed / 1e9,
+        "% of its limit": 100 * steps / limit,
+    }
+
+
+def prefill_row(config: GPTConfig, side: Side, length: int, request: Request) -> Row:
+    """Tokens a second of reading one prompt into an empty cache, up to the logits of its last token."""
+    with threads_restored(), torch.inference_mode():
+        torch.set_num_threads(n_cores())
+        model, peer = both(config, side, request.seeds[0])
+        prompt = random_ids(config, 1, length, request.seeds[0])
+        found = compare(
+            lambda: model.head(model.hidden(prompt, model.new_cache(1, length))[:, -1]),
+            lambda: peer(prompt, use_cache=True, logits_to_keep=1),
+            request.runs,
+        )
+    speeds = {"tokens_s": length / found["ours_s"], "peer_tokens_s": length / found["peer_s"]}
+    return {**speeds, "times the peer": 1 / found["ratio"]}
+
+
+def both(config: GPTConfig, side: Side, seed: int) -> tuple[Any, Any]:
+    """Our model, prepared, and the peer's with the same weights before any rounding of ours."""
+    try:
+        from transformers import GPT2Config, GPT2LMHeadModel
+        from transformers.utils import logging
+    except ImportError as error:
+        raise ValueError(f"{error}: install the extra with pip install 'minilm[bench]'") from None
+    logging.set_verbosity_error()
+    set_seed(seed)
+    model = GPT(config).eval()
+    settings = config_to_huggingface(config)
+    peer = GPT2LMHeadModel(GPT2Config(**{name: settings[name] for name in settings if name != "architectures"}))
+    peer.load_state_dict(to_huggingface(model), strict=False)
+    return side.prepare(model), peer.to(side.peer).eval()
+
+
+def decode(model: Any, prompts: Tensor, n_new: int, use_cache: bool) -> list[list[int]]:
+    """prompts (B, T) -> the n_new likeliest ids of each row, by `generate`, or by `generate_batch` if there are several."""
+    if len(prompts) == 1:
+        return [list(generate(model, prompts[0], Sampler(GREEDY), n_new, use_cache=use_cache))]
+    return [row.ids for row in generate_batch(model, list(prompts), GREEDY, n_new, use_cache=use_cache)]
+
+
+def peer_decode(peer: Any, prompts: Tensor, n_new: int) -> list[list[int]]:
+    """The same by transformers."""
+    settings = {"do_sample": False, "max_new_tokens": n_new, "min_new_tokens": n_new, "pad_token_id": 0}
+    ids = peer.generate(prompts, attention_mask=torch.ones_like(prompts), **settings)
+    return ids[:, prompts.shape[1] :].tolist()
+
+
+def random_ids(config: GPTConfig, batch: int, length: int, seed: int) -> Tensor:
+    """(B, T) ids, the same for the same seed."""
+    return torch.randint(config.vocab_size, (batch, length), generator=torch.Generator().manual_seed(seed))
+
+
+def bytes_read(model: GPT) -> int:
+    """What a step must read of the weights: all but the table of positions, of which it needs a row. The head is tied."""
+    return stored_bytes(model) - (0 if model.positions is None else model.positions.weight.nbytes)
+
+
+def bandwidth(numbers: int | None = None, runs: int = 5) -> float:
+    """Bytes a second that all threads together read from memory, in the fastest of some sums of a large array."""
+    array = torch.ones(numbers or SUMMED)
+    return array.nbytes / fastest(array.sum, runs)

@@ -1,0 +1,172 @@
+"""The hidden states of a step in few operations: in small models the calls of torch cost more than the sums.
+
+The readable bricks compute a norm in seven operations, an activation in eight, attention in ten, and each brick is a call of
+its own. Here is the whole way through a GPT as one function: one operation for each of these, one product for q, k and v
+together, the cache written in place. Weights, cache and numbers are those of the model; `hidden` alone is another function.
+
+    model = use_kernels(model)      # then generate(model, ...), as before
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from minilm.fast.attention import scaled_dot_product_attention as fused_attention
+from minilm.fast.matvec import Matrix, use_matvec
+from minilm.layers.attention import MultiHeadAttention, scaled_dot_product_attention
+from minilm.layers.basic import LayerNorm, RMSNorm, gelu, gelu_tanh
+from minilm.layers.blocks import MLP, SwiGLU, TransformerBlock, pre_norm
+from minilm.layers.kv_cache import KVCache
+from minilm.layers.masks import causal_mask
+
+Change = Callable[[Tensor], Tensor]  # (N, ...) -> (N, ...), N tokens
+ACTIVATIONS: dict[Any, Change] = {gelu: functional.gelu, gelu_tanh: partial(functional.gelu, approximate="tanh")}
+
+
+class Layer(NamedTuple):
+    """What a block does, as functions of (N, D); qkv gives the queries, keys and values of all heads, (N, (H + 2 G) K)."""
+
+    attention_norm: Change
+    qkv: Change
+    out: Change
+    mlp_norm: Change
+    mlp: Change
+
+
+class Layers(tuple):
+    """The layers of a model. They know the addresses of its weights, which a copy would not have."""
+
+    def __deepcopy__(self, memo: Any) -> "Layers":
+        raise ValueError("this model's products know where its weights lie: copy the model before use_kernels")
+
+
+def use_kernels(model: Any) -> Any:
+    """Give a GPT, in place, a `hidden` in few operations and the products of `matvec`; return it. Call it last: after this
+    the weights may change in place, but not their type.
+
+    ValueError for a model of other blocks than GPT's own; `matvec.use_matvec` takes any.
+    """
+    layers = Layers(layer_of(block) for block in getattr(model, "blocks", ()))
+    if not layers or not hasattr(model, "angles"):
+        raise ValueError("use_kernels is for a GPT: for other models there is minilm.fast.matvec.use_matvec")
+    use_matvec(model)
+    model.hidden = partial(fused_hidden, model, layers, norm_of(model.norm), model.hidden)
+    return model
+
+
+def layer_of(block: nn.Module) -> Layer:
+    """A block as functions; ValueError if it computes something else than GPT's blocks do."""
+    attention: Any = getattr(block, "attention", None)
+    mlp: Any = getattr(block, "mlp", None)
+    known = (
+        type(block) is TransformerBlock
+        and block.wiring is pre_norm
+        and type(attention) is MultiHeadAttention
+        and attention.attention in (scaled_dot_product_attention, fused_attention)
+        and (type(mlp) is SwiGLU or (type(mlp) is MLP and mlp.activation in ACTIVATIONS))
+    )
+    if not known:
+        raise ValueError("use_kernels knows the blocks of build_block only: for others there is use_matvec")
+    qkv, out = stacked([attention.q, attention.k, attention.v]), matrix_of(attention.out)
+    return Layer(norm_of(block.attention_norm), qkv, out, norm_of(block.mlp_norm), mlp_of(mlp))
+
+
+def norm_of(norm: Any) -> Change:
+    """A norm in one operation."""
+    if type(norm) is LayerNorm:
+        size, weight, bias, eps = norm.weight.shape, norm.weight, norm.bias, norm.eps
+        return lambda x: torch.layer_norm(x, size, weight, bias, eps)
+    if type(norm) is RMSNorm:
+        size, weight, eps = norm.weight.shape, norm.weight, norm.eps
+        return lambda x: torch.rms_norm(x, size, weight, eps)
+    raise ValueError(f"use_kernels knows LayerNorm and RMSNorm, not {type(norm).__name__}")
+
+
+def mlp_of(mlp: Any) -> Change:
+    """An MLP as a function."""
+    up, down = matrix_of(mlp.up), matrix_of(mlp.down)
+    if type(mlp) is SwiGLU:
+        gate = matrix_of(mlp.gate)
+        return lambda x: down(functional.silu(gate(x)) * up(x))
+    activation = ACTIVATIONS[mlp.activation]
+    return lambda x: down(activation(up(x)))
+
+
+def parts_of(linear: Any) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """The numbers, scales and bias of a Linear, or of a quantized one."""
+    bias = None if linear.bias is None else linear.bias.detach()
+    if hasattr(linear, "numbers"):
+        return linear.numbers, linear.scales, bias
+    return linear.weight.detach(), None, bias
+
+
+def matrix_of(linear: nn.Module) -> Matrix:
+    return Matrix(*parts_of(linear))
+
+
+def stacked(linears: Sequence[Any]) -> Matrix:
+    """One matrix for linears that read the same. Their own become views of it, so that no weight is stored twice."""
+    columns = zip(*(parts_of(linear) for linear in linears), strict=True)
+    joined: list[Any] = [None if column[0] is None else torch.cat(column) for column in columns]
+    numbers, scales, bias = joined
+    end = 0
+    for linear in linears:
+        start, end = end, end + len(parts_of(linear)[0])
+        if hasattr(linear, "numbers"):
+            linear.numbers, linear.scales = numbers[start:end], None if scales is None else scales[start:end]
+        else:
+            linear.weight.data = numbers[start:end]
+        if bias is not None:
+            linear.bias.data = bias[start:end]
+    return Matrix(numbers, scales, bias)
+
+
+def fused_hidden(
+    model: Any, layers: Sequence[Layer], norm: Change, plain: Callable[..., Tensor], ids: Tensor, cache: Any = None
+) -> Tensor:
+    """`GPT.hidden`: ids (B, T) -> (B, T, D). By the readable one without a cache, with gradients, and where the
+    rows have different lengths."""
+    (B, T), past = ids.shape, 0 if cache is None else int(cache.lengths[0])
+    S = past + T
+    if type(cache) is not KVCache or torch.is_grad_enabled() or model.training or not fits_evenly(model, cache, S):
+        return plain(ids, cache)
+    x = model.embedding(ids)
+    if model.positions is not None:
+        x = x + model.positions.weight[past:S]
+    heads = (model.config.n_heads, model.config.kv_heads, model.config.kv_heads)
+    turn = turning(model, past, S, x.dtype)
+    mask = None if T == 1 else causal_mask(T, S, ids.device)
+    x = x.reshape(B * T, -1)
+    for layer, keys, values in zip(layers, cache.keys, cache.values, strict=True):
+        qkv = layer.qkv(layer.attention_norm(x)).view(B, T, sum(heads), -1).transpose(1, 2)
+        q, k, v = qkv.split(heads, dim=1)  # (B, H, T, K), (B, G, T, K)
+        if turn is not None:
+            q, k = turn(q), turn(k)
+        keys[:, :, past:S], values[:, :, past:S] = k, v
+        seen = functional.scaled_dot_product_attention(
+            q, keys[:, :, :S], values[:, :, :S], attn_mask=mask, enable_gqa=heads[0] != heads[1]
+        )
+        x = x + layer.out(seen.transpose(1, 2).reshape(B * T, -1))
+        x = x + layer.mlp(layer.mlp_norm(x))
+    cache.advance(T)
+    return norm(x).view(B, T, -1)
+
+
+def fits_evenly(model: Any, cache: KVCache, end: int) -> bool:
+    """Whether all rows are equally long, and tokens up to `end` have room: the readable way says what is wrong if not."""
+    lengths = cache.lengths.tolist()
+    room = min(cache.keys[0].shape[2], model.config.context_length)
+    return end <= room and min(lengths) == max(lengths)
+
+
+def turning(model: Any, start: int, end: int, dtype: torch.dtype) -> Change | None:
+    """Rotary positions: `rotate_half_split` at these positions, with the cosines computed once for all layers."""
+    if model.config.rope_theta is None or model.positions is not None:
+        return None
+    angles = model.angles(torch.arange(start, end), model.config.d_head, model.config.rope_theta)  # (T, K / 2)
+    cos, sin = angles.cos().to(dtype).repeat(1, 2), torch.cat([-angles.sin(), angles.sin()], dim=-1).to(dtype)
+    return lambda x: x * cos + x.roll(x.shape[-1] // 2, dims=-1) * sin
