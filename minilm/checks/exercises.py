@@ -43,6 +43,7 @@ CONCEPTS = (  # the files of minilm.checks that hold exercises, in the order of 
     "kneser_ney",
     "folds",
     "choosing",
+    "momentum",
     "descent",
     "orthogonal",
     "schedules",

@@ -50,9 +50,26 @@ def turned_for_good(matrix: Tensor, steps: int = 5) -> Tensor:
 
 
 def first_square(matrix: Tensor, steps: int = 5) -> Tensor:
-    """S is computed once, before the steps."""
+    """G is computed once, before the steps."""
     first = matrix / matrix.norm().clamp(min=1e-7)
     return steps_with(square=lambda x: first @ first.mT)(matrix, steps)
+
+
+def laid_down(orthogonalize: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The same steps, but a tall matrix is laid down before and stood up after."""
+
+    def turned(matrix: Tensor, steps: int = 5) -> Tensor:
+        if matrix.shape[0] <= matrix.shape[1]:
+            return orthogonalize(matrix, steps)
+        return orthogonalize(matrix.mT, steps).mT
+
+    return turned
+
+
+def exactly(matrix: Tensor, steps: int = 5) -> Tensor:
+    """U Vᵀ itself."""
+    u, _, vt = torch.linalg.svd(matrix, full_matrices=False)
+    return u @ vt
 
 
 def from_the_right(matrix: Tensor, steps: int = 5) -> Tensor:
@@ -92,7 +109,7 @@ def orthogonal_inputs(seed: int) -> list[tuple[Any, ...]]:
 
 ORTHOGONAL = Exercise(
     "orthogonalize",
-    "first divide by the length of all numbers, then repeat the step: S = X Xᵀ, and from it the new X",
+    "first divide by the length of all numbers, then repeat the step: G = X Xᵀ, and from it the new X",
     orthogonal_inputs,
     by_singular_values,
     (
@@ -126,6 +143,21 @@ ORTHOGONAL = Exercise(
             steps_with(lambda x: x.norm()),
             "a matrix of zeros has the length 0: see that you do not divide by it",
         ),
+        Mistake(
+            "divided only if long",
+            steps_with(lambda x: x.norm().clamp(min=1.0)),
+            "a short matrix is divided by its length, too: small values would need more steps to grow",
+        ),
+        Mistake(
+            "a little added",
+            steps_with(lambda x: x.norm() + 1e-7),
+            "a small number added to the length changes every answer a little: `.clamp(min=1e-7)` is for tiny lengths only",
+        ),
+        Mistake(
+            "very little added",
+            steps_with(lambda x: x.norm() + 1e-8),
+            "added to the length, a small number changes the answer for small matrices: use `.clamp(min=1e-7)` in its place",
+        ),
         Mistake("divided at every step", steps_with(again=True), "divide once, before the steps"),
         Mistake(
             "coefficients backwards",
@@ -151,17 +183,32 @@ ORTHOGONAL = Exercise(
         Mistake(
             "fifth power missing",
             steps_with(step=lambda x, s, a, b, c: a * x + (b * s + c * s) @ x),
-            "the last term has S twice",
+            "the last term has G twice",
         ),
         Mistake(
-            "S squared number by number",
+            "G squared number by number",
             steps_with(step=lambda x, s, a, b, c: a * x + (b * s + c * s * s) @ x),
-            "S S is a product of matrices: @, not *",
+            "G G is a product of matrices: @, not *",
         ),
         Mistake(
-            "S from the first X",
+            "G squared number by number, tall ones turned",
+            laid_down(steps_with(step=lambda x, s, a, b, c: a * x + (b * s + c * s * s) @ x)),
+            "you square the numbers of G one by one: G G is a product of matrices, written with @",
+        ),
+        Mistake(
+            "from the wrong side",
+            steps_with(step=lambda x, s, a, b, c: a * x + x @ (b * s + c * s @ s)),
+            "X Xᵀ has the size of the rows: on which side of X does it fit?",
+        ),
+        Mistake(
+            "exactly",
+            exactly,
+            "that is where the steps lead, about: asked for is what is reached after `steps` of them, without U, S and V",
+        ),
+        Mistake(
+            "G from the first X",
             first_square,
-            "S belongs to the X of this step: compute it anew each time",
+            "G belongs to the X of this step: compute it anew each time",
         ),
         Mistake("left lying", turned_for_good, "a matrix that you have turned must be turned back at the end"),
         Mistake(

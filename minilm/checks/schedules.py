@@ -26,12 +26,22 @@ def schedule_with(
         if step < warmup:
             return float(rise(step, warmup))
         starts = begin(n_steps, warmup, Fraction(warmdown).limit_denominator(1000))
-        if step <= starts:
+        if step < starts:
             return 1.0
         over = fallen(step, starts, n_steps)
         return end(float(cosine(float(over)) if kind == "cosine" else line(over)), final)
 
     return factor
+
+
+def as_long_as_asked(
+    step: int, n_steps: int, warmup: int = 0, kind: str = "cosine", warmdown: float = 1.0, final: float = 0.0
+) -> float:
+    """Divides by n_steps * warmdown, also where the warm-up has cut the fall short."""
+    length = n_steps * Fraction(warmdown).limit_denominator(1000) or 1
+    return schedule_with(fallen=lambda step, begin, n: (step - begin) / length)(
+        step, n_steps, warmup, kind, warmdown, final
+    )
 
 
 def by_minimum(
@@ -121,6 +131,16 @@ SCHEDULE = Exercise(
             "the fall cannot begin before the warm-up is over",
         ),
         Mistake(
+            "begin rounded down",
+            schedule_with(begin=lambda n, warmup, down: max(warmup, int(n - n * down))),
+            "the fall may begin between two steps: do not cut off what follows the point",
+        ),
+        Mistake(
+            "begin rounded",
+            schedule_with(begin=lambda n, warmup, down: max(warmup, round(n - n * down))),
+            "the fall may begin between two steps: do not round",
+        ),
+        Mistake(
             "fraction of the rest",
             schedule_with(begin=lambda n, warmup, down: warmup + (n - warmup) * (1 - down)),
             "`warmdown` is a fraction of the whole run, not of what is left after the warm-up",
@@ -129,6 +149,16 @@ SCHEDULE = Exercise(
             "arrives one early",
             schedule_with(fallen=lambda step, begin, n: min(1, (step - begin) / max(n - 1 - begin, Fraction(1, 1000)))),
             "it is step n_steps, the one after the last, that would reach the end",
+        ),
+        Mistake(
+            "counted in steps of the run",
+            schedule_with(fallen=lambda step, begin, n: (step - begin) / n),
+            "x goes from 0 to 1 within the fall: divide by how long the fall lasts, not the run",
+        ),
+        Mistake(
+            "as long as asked",
+            as_long_as_asked,
+            "where the warm-up cuts the fall short, it lasts from where it begins to n_steps, not n_steps · warmdown",
         ),
         Mistake(
             "one step ahead",
@@ -144,6 +174,16 @@ SCHEDULE = Exercise(
             "cosine upside down",
             schedule_with(cosine=lambda x: 0.5 * (1 - math.cos(math.pi * x))),
             "cos(0) is 1: where the fall begins your cosine is at the wrong end",
+        ),
+        Mistake(
+            "no pi",
+            schedule_with(cosine=lambda x: (1 + math.cos(x)) / 2),
+            "math.cos takes radians: half a wave is pi of them",
+        ),
+        Mistake(
+            "a whole wave",
+            schedule_with(cosine=lambda x: (1 + math.cos(2 * math.pi * x)) / 2),
+            "2 pi is a whole wave, which climbs again: the fall is half of one",
         ),
         Mistake(
             "half a cosine",

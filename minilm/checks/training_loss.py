@@ -32,6 +32,10 @@ def without_max(x: Tensor) -> Tensor:
     return x - torch.log(torch.exp(x).sum(-1, keepdim=True))
 
 
+def max_taken_away_once(x: Tensor) -> Tensor:
+    return x - torch.log(torch.exp(x - x.amax(-1, keepdim=True)).sum(-1, keepdim=True))
+
+
 def max_of_all(x: Tensor) -> Tensor:
     lower = x - x.max()
     return lower - torch.log(torch.exp(lower).sum(-1, keepdim=True))
@@ -65,6 +69,11 @@ def loss_with(
 def ignored_are_token_0(logits: Tensor, targets: Tensor, ignore_index: int = -100) -> Tensor:
     labels = targets.where(targets != ignore_index, 0)
     return -log_softmax(logits).gather(-1, labels[..., None]).mean()
+
+
+def ignored_stay_in_the_sum(logits: Tensor, targets: Tensor, ignore_index: int = -100) -> Tensor:
+    counted = targets != ignore_index
+    return -log_softmax(logits).gather(-1, targets.where(counted, 0)[..., None]).sum() / counted.sum().clamp(min=1)
 
 
 def shifted_again(logits: Tensor, targets: Tensor, ignore_index: int = -100) -> Tensor:
@@ -157,6 +166,11 @@ CROSS_ENTROPY = Exercise(
             "a target that is ignored needs some label to be looked up, but its loss must not enter the sum",
         ),
         Mistake(
+            "ignored stay in the sum",
+            ignored_stay_in_the_sum,
+            "you divide by the right number, but the losses of ignored targets are still in the sum: make them 0 there",
+        ),
+        Mistake(
             "nothing is ignored",
             loss_with(count=lambda targets, ignore_index: torch.ones_like(targets, dtype=torch.bool)),
             "what is done with a target that equals ignore_index? It is no place in the row",
@@ -202,6 +216,16 @@ CROSS_ENTROPY = Exercise(
             "largest score not taken away",
             loss_with(log_p=without_max),
             "exp(1000) is infinite, and exp(-1000) is 0: take something away from every score of a row first",
+        ),
+        Mistake(
+            "largest taken away once",
+            loss_with(log_p=max_taken_away_once),
+            "m is taken from every score of the row: in front of the log as well as inside it",
+        ),
+        Mistake(
+            "axis lost",
+            loss_with(log_p=lambda x: x - x.logsumexp(-1)),
+            "the largest score and the sum must keep a last axis of size 1, to be lined up with the rows: keepdim=True",
         ),
         Mistake(
             "largest of all rows",

@@ -273,6 +273,12 @@ SHARES = Exercise(
             "where there is no target in any batch, no batch has a part in anything",
         ),
         Mistake(
+            "float32",
+            lambda counts: (torch.tensor(counts) / max(sum(counts), 1)).tolist(),
+            "right to seven digits only: a tensor of counts divides in float32; Python's own numbers keep 16",
+        ),
+        Mistake("upside down", lambda counts: [sum(counts) / n for n in counts], "no share is larger than 1"),
+        Mistake(
             "whole numbers",
             lambda counts: [count // max(sum(counts), 1) for count in counts],
             "// rounds down: a share lies between 0 and 1",
@@ -286,11 +292,6 @@ SHARES = Exercise(
             "few targets weigh most",
             lambda counts: [1 / count if count else 0.0 for count in counts],
             "the more targets a batch has, the larger its share: yours goes the other way",
-        ),
-        Mistake(
-            "softmax",
-            lambda counts: [math.exp(n) / sum(map(math.exp, counts)) for n in counts],
-            "twice as many targets get twice the share; with exp they get far more",
         ),
     ),
     (shares_by_torch, shares_by_loop, shares_by_inverse),
