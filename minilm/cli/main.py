@@ -13,6 +13,7 @@ VERBS = {
     "generate": "let a trained model write: minilm generate checkpoints/my-gpt --prompt 'Once'",
     "ladder": "compare models on the same text, in bits per byte: minilm ladder checkpoints/my-gpt",
     "lesson": "list the lessons, or open one: minilm lesson 1",
+    "chat": "talk with a trained model in the terminal: minilm chat checkpoints/my-gpt",
     "walk": "the main job: corpus, tokenizer, n-gram, GPT, ladder, samples",
     "evaluate": "how well a model predicts a text: minilm evaluate checkpoints/my-gpt --data file.txt",
     "data": "what a corpus holds and how it is split: minilm data shakespeare",
