@@ -1,13 +1,13 @@
 # %% [markdown] id="title"
-# # 09 Beating the n-gram: what does a minute of training buy?
+# # 09 Beating the n-gram: what do 600 steps of training buy?
 #
-# Since lesson 03 the n-gram has been the bar: it counts for a second and predicts astonishingly well. Now a GPT gets one minute of
+# Since lesson 03 the n-gram has been the bar: it counts for a second and predicts astonishingly well. Now a GPT gets 600 steps of
 # training on the same text. Who wins, when, and on which tokens? And must one choose at all, or can both be asked?
 #
 # **You will write** the mixture of two models, the fit of its weight, and the measure of a recall test. They run in every
 # experiment below.
 #
-# needs: 01, 02, 03, 04, 05, 06, 07. Time: 75 minutes. Run time: about two minutes on a laptop.
+# needs: 01, 02, 03, 04, 05, 06, 07. Time: 75 minutes. Run time: about four minutes of one processor core.
 
 # %% tags=["parameters"] id="parameters"
 QUICK = False
@@ -53,17 +53,16 @@ for name, p in (("A", a), ("B", b), ("average", (a + b) / 2), ("geometric", np.s
 assert -np.log((a + b) / 2).mean() < 0.7 * min(-np.log(a).mean(), -np.log(b).mean())
 
 # %% [markdown] id="mix-text"
-# The average costs far less than either. Where one model is blind, the other still leaves the token half of what it gave: that
+# The average costs far less. Where one model is blind, the other still leaves the token half of what it gave: that
 # costs log 2 = 0.69 nats at most, while blindness costs 4.6. This is the interpolation of lesson 03, now of whole models: the **mixture**
 #
 #     p = weight * p_neural + (1 - weight) * p_counted
 #
 # The last row averages the *logarithms* instead: the geometric mean. It lets one blind model spoil the token, and over all tokens of
-# the vocabulary its numbers do not even sum to 1. It is not what we want here.
+# the vocabulary its numbers do not even sum to 1.
 #
-# Models hand out logarithms, and for good reason: exp(-800) is 0 for a computer, and its logarithm would be -inf. So the sum must be
-# taken in the logarithm. A factor of p becomes a summand of log p, and `np.logaddexp(x, y)` is log(exp(x) + exp(y)), computed
-# without ever leaving the logarithms.
+# Models hand out logarithms, for exp(-800) is 0 for a computer, and its logarithm would be -inf. So the sum must be
+# taken in the logarithm. A factor of p becomes a summand of log p, and `np.logaddexp(x, y)` is log(exp(x) + exp(y)).
 #
 # **Exercise 1.** Mix two models. The weight lies between 0 and 1, both excluded, and belongs to the first one.
 
@@ -78,13 +77,14 @@ def mix_log_probs(neural, counted, weight):
 mix_log_probs = check("mix_log_probs", mix_log_probs)
 
 # %% id="mix-see"
-mix_log_probs(np.array([-800.0, -1.0]), np.array([-802.0, -900.0]), 0.5)
+mix_log_probs(np.array([-800.0, -1.0]), np.array([-802.0, -900.0]), 0.5)  # the second: -1 - log 2
 
 # %% [markdown] id="bar-text"
 # ## 2. The bar
 #
-# The text is 3,000 stories to learn from. Two more parts are kept aside, and no model ever learns from them: `held` to choose
-# settings, and `test` to measure. The n-gram is a 5-gram with Kneser-Ney smoothing (it trusts a context as far as its counts go).
+# There are 3,000 stories to learn from, and twice 60 that no model learns from: `held` to choose settings,
+# `test` to measure. The n-gram is a 5-gram with Kneser-Ney smoothing (it trusts a context as far
+# as its counts go).
 
 # %% id="data"
 STEPS, DOCUMENTS, KEPT, PLACES = (18, 200, 12, 5) if QUICK else (STEPS, DOCUMENTS, KEPT, PLACES)
@@ -113,9 +113,8 @@ print(f"{bits(counted_test):.3f} bits per byte; {sure:.0%} of the new tokens had
 assert QUICK or sure > 0.5
 
 # %% [markdown] id="bar-read"
-# Why is it so strong? Its memory is exact. A phrase that came once in the text is known, word by word, after one look, with no
-# learning rate and no steps. Much of any text is like that: the rest of a long word, of a name, of a common phrase. A network
-# must be shown a thing many times.
+# Why is it so strong? Its memory is exact. A phrase that came once is known, word by word, after one look, with no learning rate
+# and no steps. Much of any text is like that: the rest of a long word, of a common phrase. A network must see a thing many times.
 #
 # ## 3. Which weight?
 #
@@ -126,8 +125,9 @@ assert QUICK or sure > 0.5
 # w (1 - w) (p - q) / (w p + (1 - w) q): that slope's term, times a number that is the same for all tokens. So where the slope is 0, **the
 # mean share is w itself**. Below the best weight the slope is positive, so the mean share is larger than w; above it, smaller.
 #
-# Lesson 03 repeated "the new weight is the mean share". That creeps near 0 and 1. But we know on which side of w the best one lies: begin with the interval from 0 to 1, look at its middle, keep the half where the best
-# weight is. Forty halvings leave a millionth of a millionth. Middles never reach 0 or 1, so log w is always defined.
+# Lesson 03 repeated "the new weight is the mean share". That creeps near 0 and 1. But we know on which side of w the best one
+# lies: begin with the interval from 0 to 1, look at its middle, keep the half where the best weight is. Forty halvings leave a
+# millionth of a millionth. Middles never reach 0 or 1, so log w is always defined.
 #
 # Mind small numbers once more: p and q may both be 0 for a computer. Divide by w p, above and below: s = 1 / (1 + exp(-z)), with
 # z = log p - log q + log(w / (1 - w)). That is the sigmoid of z, and 0.5 + 0.5 * tanh(z / 2) is the same without overflow.
@@ -150,16 +150,16 @@ assert all(((1 - v) * b + v * a).prod() < ((1 - w) * b + w * a).prod() for v in 
 w
 
 # %% [markdown] id="gpt-text"
-# ## 4. One minute
+# ## 4. Six hundred steps
 #
-# Now the GPT. We take minilm's fastest learner, `SpeedrunGPT`: the blocks of lesson 06, with a few changes that learn more in little time, and
-# the optimizer Muon for its matrices (lesson 12). `max_ngram=1` leaves out a part of it that is an n-gram itself. It is trained on the same 3,000 stories
-# for 600 steps: a minute or two on a quiet laptop.
+# Now the GPT. We take minilm's fastest learner, `SpeedrunGPT`: the blocks of lesson 06 with a few changes, and the
+# optimizer Muon for its matrices (lesson 12). `max_ngram=1` leaves out a part of it that is an n-gram itself. 600 steps on the same
+# stories take about three minutes of one processor core.
 #
 # Lesson 07 cut windows out of the text wherever they fell. Here **each row is a whole story**: eight rows a step, short ones
 # filled up at the end, where the target `IGNORE` costs nothing. Section 8 says why.
 #
-# Six times on the way we stop the clock: the weight is fitted on `held`, and all are measured on `test`. Write down before you run it:
+# Six times on the way the weight is fitted on `held`, and all are measured on `test`. Write down before you run it:
 # after which step will the GPT be ahead? What will the mixture be worth when the GPT is still far behind, and when it is far ahead?
 
 
@@ -176,7 +176,7 @@ def story_rows(size, seed):  # without end: x (B, T) and y (B, T), in each row o
 def look(step, model, record):
     if step % (STEPS // 6) == 0:
         on_held, on_test = looks[step] = scores(model, held), scores(model, test)
-        weight = min(max(fit_mixture_weight(on_held, counted_held), 1e-9), 1 - 1e-9)
+        weight = min(max(fit_mixture_weight(on_held, counted_held), 1e-9), 1 - 1e-9)  # log 0 is not defined
         table[step] = bits(on_test), bits(mix_log_probs(on_test, counted_test, weight)), weight
         print(f"step {step:4}, {record['seconds']:3.0f} s: GPT {table[step][0]:.3f},", end=" ")
         print(f"mixture {table[step][1]:.3f} bits per byte, weight {weight:.3f}")
@@ -191,31 +191,31 @@ _ = train(gpt, story_rows(8, seed=9), plan, on_step=look, progress=False)
 # %% id="plot-steps"
 steps, bar = sorted(table), bits(counted_test)
 curves = {name: [table[s][i] for s in steps] for i, name in enumerate(("GPT", "both"))} | {"n-gram": [bar] * len(steps)}
-assert all(mixed <= min(alone, bar) + 0.002 for alone, mixed, _ in table.values())
-assert QUICK or table[STEPS][0] < bar < table[STEPS // 6][0]
+gains = [mixed / min(alone, bar) for alone, mixed, _ in table.values()]
+assert max(gains) < 1.02 and (QUICK or (min(gains) < 0.95 and table[STEPS // 2][0] < bar < table[STEPS // 6][0]))
 plot_curves(steps, curves, "steps of training", "bits per byte of the test", log_x=True, log_y=True)
 
 # %% [markdown] id="steps-read"
-# The n-gram is beaten within the minute. While the GPT is far behind, the fit gives it no weight and the mixture *is* the n-gram. Around the
-# crossing the mixture is clearly better than both. In the end the n-gram adds hardly
-# anything: what it knows the GPT knows by then.
+# The n-gram is beaten before half of the steps are done. While the GPT is far behind, the fit gives it hardly any weight, and the
+# mixture is all but the n-gram. Around the crossing the mixture is clearly better than both. In the end nearly all the weight is
+# the GPT's, and the n-gram adds hardly anything.
 #
 # ## 5. Who errs where?
 #
 # That the mixture gains most at the crossing has a reason: two models that are equally good need not be good at the same tokens. We take
-# the look at which the two were closest, and draw a point for each token of the test: what it costs the n-gram to the right, what it costs the GPT upwards.
-# In colour are the tokens in which the hero is named again. Where will they lie, above the diagonal or below it?
+# the look at which they were closest: a point for each token of the test, its cost for the n-gram to the right, for the GPT upwards.
+# In colour are the heroes' names (one token each), at the first mention or later. Will they lie above the diagonal or below it?
 
 # %% id="plot-apart"
 middle = min(table, key=lambda step: abs(table[step][0] - bar))
 ids, gpt_cost, ngram_cost = test.ids[test.ids != END], -looks[middle][1], -counted_test
 in_name = np.isin(ids, [token for hero in HEROES for token in tokenizer.encode(" " + hero.name)])
-plot_two_losses(ngram_cost, gpt_cost, in_name, ("n-gram", "GPT"), mark="in a hero's name")
+plot_two_losses(ngram_cost, gpt_cost, in_name, ("n-gram", "GPT"), mark="a hero's name")
 
 # %% [markdown] id="apart-text"
-# Most tokens lie in the corner below, cheap for both. Many of the rest lie along the axes: tokens that one model did not expect and the
-# other did. Names lie on both sides of the diagonal. The next cell averages over them and over all others; and it adds up, for each
-# token of the vocabulary, how much dearer it was for one model than for the other.
+# Most tokens lie in the corner below, cheap for both. Many others lie along the axes: only one model expected them. Names lie on
+# both sides of the diagonal. The next cell averages over them and all others, and adds up, for each token of the vocabulary, by
+# how much one model was ahead.
 
 # %% id="apart-tokens"
 gap = np.bincount(ids, weights=ngram_cost - gpt_cost, minlength=V)  # nats in favour of the GPT
@@ -225,10 +225,13 @@ for name, cost in (("GPT", gpt_cost), ("n-gram", ngram_cost)):
     print(f"{name}: {cost[in_name].mean():.2f} nats a token in names, {cost[~in_name].mean():.2f} elsewhere")
 
 # %% [markdown] id="curve-text"
+# Each is ahead at words of its own: the mixture lives on that. Names are dear for both; a pure guess among all 56 would cost
+# log 56 = 4.03 nats.
+#
 # ## 6. The weight, and whom it may see
 #
 # For the same look we try every weight: how many bits per byte does the mixture need on `held`, how many on `test`? The circles are the
-# lowest points. One may be tempted to fit the weight on the test itself: how much would that flatter us? Guess before you read.
+# lowest points. How much would it flatter us to fit the weight on the test itself? Guess.
 
 # %% id="plot-weight"
 on_held, on_test = looks[middle]
@@ -246,9 +249,9 @@ print(f"fitted on held: weight {fitted:.3f}, test {honest:.4f}; fitted on the te
 assert flattering <= honest < flattering + (0.05 if QUICK else 0.001)
 
 # %% [markdown] id="flatter-text"
-# Fitted on the test it comes out better, as it must, but hardly: the curve is flat at its lowest point, and one number cannot learn
-# a text by heart. With a thousand numbers instead of one the test would lie, so we keep to `held`.
-# Text that a model has **learned** from would be worse still: the n-gram knows it by heart, as in lesson 03.
+# Fitted on the test it cannot come out worse, but it gains less than a thousandth of a bit: the curve is flat at its lowest
+# point, and one number cannot learn a text by heart. With a thousand numbers instead of one the test would lie, so we keep to
+# `held`. Text that a model has **learned** from would be worse still: the n-gram knows it by heart.
 
 # %% [markdown] id="log-linear-text"
 # ## 7. And instead of or
@@ -269,17 +272,18 @@ weight = averaging.config.weight
 powers = ", ".join(f"{power:.2f}" for power in voting.config.powers)
 print(f"powers {powers}: {bits(scores(voting, test)):.4f}; weight {weight:.3f}: {bits(scores(averaging, test)):.4f}")
 theirs, yours = scores(averaging, test), mix_log_probs(looks[STEPS][1], counted_test, weight)
-assert QUICK or bits(scores(voting, test)) < bits(yours)
+assert QUICK or (bits(scores(voting, test)) < bits(yours) and sum(voting.config.powers) > 1)
 assert np.allclose(theirs, yours, atol=1e-4)  # the library's mixture and your functions agree
 
 # %% [markdown] id="recall-text"
-# Here the "and" is better. Its powers sum to more than 1: where both agree, it is surer than either, which no average can be.
+# Here the "and" is better, by a little. Its powers sum to more than 1: where both agree, it is surer than either, which no average can be.
 #
 # ## 8. What the n-gram cannot know
 #
-# A story says what its hero owns, and names it again when it is lost; the 5-gram has then seen nothing but four tokens. In new
+# A story says what its hero owns, and names it again when it is lost. In new
 # stories, we look for places where a thing comes again and was last said **more than 20 tokens** before. Each is a question: of the 14
-# things that the stories know, which one comes now? We ask the same for the heroes' names: 28 girls, 28 boys.
+# things that the stories know, which one comes now? We ask the same for the heroes' names, 28 girls and
+# 28 boys: 40 questions of each kind.
 
 # %% id="places"
 new = list(stories(400, seed=90))
@@ -328,32 +332,35 @@ for name, model in {**models, "GPT": gpt}.items():
         shares[name].append(recall_shares(answers, np.array([place.right for place in places])).mean())
 chances = [1 / len(words) for words in kinds.values()]
 assert QUICK or all(abs(s - c) < 0.08 for name in models for s, c in zip(shares[name], chances, strict=True))
-assert QUICK or shares["GPT"][-1] > 0.25 > 3 * chances[-1]
+assert QUICK or (shares["GPT"][-1] > 0.25 > 3 * chances[-1] and max(shares["GPT"][:2]) < 0.12)
 plot_recall([*kinds], shares, chances)
 
 # %% [markdown] id="recall-read"
 # The n-grams differ from the dash only by the luck of few places, however long they count: they *cannot* know. The GPT looks back
-# for the thing. The names it still guesses like anybody else; why they take longer, this lesson does not find out.
+# for the thing. The names it only guesses; why, this lesson does not find out.
 #
-# Why one story a row? **Stored** numbers: this GPT with 8 rows of 128 tokens for up to 600 steps, 80 places, on 30 November 2026. Once
-# each row began with its story, and once `Batches` cut them anywhere, stopped at step 375:
+# Why one story a row? **Stored** numbers of 30 November 2026, one run each: this GPT, `context_length=128`, 80 places.
+# Once each row began with its story, and once `Batches` cut rows anywhere (stopped at step 375). To repeat it, give `train`:
+#
+#     ((x[:, :128], y[:, :128]) for x, y in story_rows(8, seed=9))    # begins with a story
+#     Batches(learned.ids, 8, 128, seed=9)                            # cut anywhere, as in lesson 07
 #
 #     step                  75   150   225   300   375   450   525
 #     begins with a story   5 %   9 %  14 %  28 %  50 %  70 %  85 %   of the right thing
 #     cut anywhere          5 %   8 %   9 %   8 %   6 %
 #
-# Only the rows differ. Where they are cut anywhere, the thing's first mention is often missing, or another story's thing stands before
-# it: looking back then pays less often. And to copy, a head must find the thing, and another part must put it out; neither is
-# rewarded without the other. So for long nothing seems to happen.
+# Chance is 7 %. Only the rows differ (the first kind never sees the end of a story). Our reading: in rows cut anywhere, the
+# first mention is often missing, so looking back pays less often. And to copy, a head must find the thing and another part put
+# it out; neither pays without the other, so for long nothing seems to happen. Whether cut rows get there later was not measured.
 #
 # ## 9. The ladder
 #
-# All of them once more on the same test, from no idea to the story world itself.
+# All once more on the same test, from no idea to the story world itself. The mixture's weight is nearly 1: 100%.
 
 # %% id="ladder"
 rungs = [uniform_rung(test, tokenizer)]
 rungs += [rung for rung, _ in counted_rungs(learned, test, tokenizer, NgramConfig(vocab_size=V, order=5))]
-for name, model in (("GPT, 1 minute", gpt), ("GPT + n-gram", averaging), ("both, log-linear", voting)):
+for name, model in ((f"GPT, {STEPS} steps", gpt), ("GPT + n-gram", averaging), ("both, log-linear", voting)):
     rungs.append(model_rung(name, model, test, tokenizer, 0.0))
 rungs.append(floor_rung(test, tokenizer))
 print(*(f"{rung.name:17} {rung.bits_per_byte:.3f}  {rung.sentence}" for rung in rungs), sep="\n")
@@ -370,12 +377,12 @@ reveal("fit_mixture_weight")
 # %% [markdown] id="summary"
 # ## Summary
 #
-# * The n-gram is strong because its memory is exact: one look is enough. A GPT must be shown things many times; after a minute
-#   it is ahead, and it recalls a thing named long before, which no such n-gram can.
+# * The n-gram is strong because its memory is exact: one look is enough. A GPT must be shown things many times; after 600 steps
+#   it is far ahead, and it recalls a thing named long before, which no such n-gram can.
 # * Averaging probabilities beats both models where they err on different tokens, most where they are about equally good.
 # * A weight is fitted on text that neither model has learned from and that is not the test.
 #
-# **On the ladder**: the GPT after one minute, the mixture, and the log-linear mixture.
+# **On the ladder**: the GPT after 600 steps, the mixture, and the log-linear mixture.
 #
 # **Read next**: Jelinek and Mercer 1980, "Interpolated estimation of Markov source parameters from sparse data"; Klakow 1998, "Log-linear
 # interpolation of language models". In minilm `minilm/models/mixture.py`, `minilm/models/log_linear.py` and `minilm/text/recall.py`.

@@ -193,6 +193,11 @@ MIX = Exercise(
             quiet(lambda a, b, w: np.logaddexp(a + math.log(w), b + math.log(1 - w)).sum()),
             "each token has an answer of its own",
         ),
+        Mistake(
+            "averaged",
+            quiet(lambda a, b, w: np.logaddexp(a + math.log(w), b + math.log(1 - w)).mean()),
+            "each token has an answer of its own; averaging comes later",
+        ),
     ),
     (
         shifted(row_top),

@@ -50,7 +50,7 @@ def score_inputs(seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
         (np.log([0.2, 0.8, 0.5]), np.log([0.6, 0.3, 0.5])),
         (a, b),
         (scores(37, 2.5), scores(37, 1.0)),
-        (close, close + rng.normal(0.0, 0.15, 29)),
+        (close, close + rng.normal(0.0, 0.4, 29)),
         (a, a - 0.5),
         (b[:5] - 1.0, b[:5]),
         (low, np.array([-801.0, -812.0, -5.0, -897.0])),
@@ -83,15 +83,19 @@ def repeated(steps: int) -> Fit:
 
 
 def halved(
-    steps: int = 45, share: Callable[..., np.ndarray] = shares, middle: Callable[..., Any] = np.mean, up: bool = True
+    steps: int = 45,
+    share: Callable[..., np.ndarray] = shares,
+    middle: Callable[..., Any] = np.mean,
+    up: bool = True,
+    bar: float | None = None,
 ) -> Fit:
-    """Halve the interval; `up` is whether a larger mean share means that the weight must grow."""
+    """Halve the interval; `up` is whether a larger mean share means that the weight must grow; `bar` stands for the weight."""
 
     def fit(neural: np.ndarray, counted: np.ndarray) -> float:
         low, high = 0.0, 1.0
         for _ in range(steps):
             weight = (low + high) / 2
-            if (middle(share(neural, counted, weight)) > weight) == up:
+            if (middle(share(neural, counted, weight)) > (weight if bar is None else bar)) == up:
                 low = weight
             else:
                 high = weight
@@ -159,6 +163,16 @@ WEIGHT = Exercise(
         ),
         Mistake(
             "halved the wrong way", halved(up=False), "below the best weight the mean share is larger than the weight"
+        ),
+        Mistake(
+            "compared with 1/2",
+            halved(bar=0.5),
+            "1/2 is only the first weight that is tried: compare the mean share with the weight in use",
+        ),
+        Mistake(
+            "balanced",
+            halved(up=False, bar=0.5),
+            "at the best weight the mean share need not be 1/2: it is the weight itself",
         ),
         *(
             Mistake(

@@ -69,6 +69,11 @@ def share(p: np.ndarray, right: np.ndarray) -> np.ndarray:
     return chosen(p, right) / p.sum(axis=1)
 
 
+def logarithms_divided(log_probs: np.ndarray, right: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore"):
+        return chosen(log_probs, right) / log_probs.sum(axis=1)
+
+
 def one_by_one(log_probs: np.ndarray, right: np.ndarray) -> np.ndarray:
     """1 / sum of exp(l - l_right), unless the right one is impossible."""
     answers = []
@@ -111,6 +116,11 @@ BOTH: tuple[tuple[str, Finish, str], ...] = (  # wrong with the top of the row t
         "a square",
         lambda p, r: (p / p.sum(axis=1, keepdims=True))[:, r],
         "p[:, right] takes all those columns of every row",
+    ),
+    (
+        "a square, divided by a row",
+        lambda p, r: p[:, r] / p.sum(axis=1),
+        "p[:, right] takes all those columns of every row: p[np.arange(len(right)), right] takes one of each",
     ),
 )
 TOP = "And exp(-800) is 0 for a computer, and 0 / 0 nan: take the largest of the row away first"
@@ -168,7 +178,7 @@ RECALL = Exercise(
         ),
         Mistake(
             "logarithms divided",
-            lambda log_probs, right: chosen(log_probs, right) / log_probs.sum(axis=1),
+            logarithms_divided,
             "logarithms are no shares: exp first",
         ),
         Mistake(

@@ -51,7 +51,7 @@ def plot_recall(kinds: Sequence[str], shares: Mapping[str, Sequence[float]], cha
         for m, (model, row) in enumerate(shares.items()):
             y = k * (len(shares) + 1) + m
             axes.barh(y, row[k], height=0.8, color=ACCENT if m == len(shares) - 1 else GREY)
-            axes.text(row[k] + 0.015 * wide, y, f"{row[k]:.1%}", va="center", fontsize=10, color=INK)
+            axes.text(max(row[k], chances[k]) + 0.015 * wide, y, f"{row[k]:.1%}", va="center", fontsize=10, color=INK)
             axes.plot([chances[k]] * 2, [y - 0.5, y + 0.5], color=INK, linewidth=1.5)
             lines.append((y, f"{kind}: {model}"))
     axes.set_yticks([y for y, _ in lines], [name for _, name in lines])
