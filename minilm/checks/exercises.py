@@ -57,6 +57,10 @@ CONCEPTS = (  # the files of minilm.checks that hold exercises, in the order of 
     "stretching",
     "norm_gradients",
     "attention_gradients",
+    "beams",
+    "bounds",
+    "speculation",
+    "token_walk",
 )
 MODULES = [importlib.import_module(f"minilm.checks.{concept}") for concept in CONCEPTS]
 EXERCISES: dict[str, Exercise] = {exercise.name: exercise for module in MODULES for exercise in module.EXERCISES}
@@ -112,6 +116,10 @@ SOLUTIONS = {
     "rms_norm_backward": "minilm.byhand.basic",
     "share_heads_backward": "minilm.byhand.attention",
     "scaled_dot_product_attention_backward": "minilm.byhand.attention",
+    "expand": "minilm.decoding.beam",
+    "best_reachable": "minilm.decoding.beam",
+    "accept": "minilm.decoding.speculative",
+    "token_targets": "minilm.decoding.constrained",
 }
 
 

@@ -48,30 +48,16 @@ class TokenAutomaton:
             if not 0 <= token < len(token_bytes):
                 raise ValueError(f"the special token {token} is none of 0..{len(token_bytes) - 1}")
         self.automaton, self.token_bytes, self.end_of_text = automaton, token_bytes, end_of_text
-        silent = {end_of_text, *specials}
-        self.lengths = np.array([len(piece) for piece in token_bytes])
-        self.offsets = np.cumsum(self.lengths) - self.lengths
-        self.bytes = np.frombuffer(b"".join(token_bytes), dtype=np.uint8)
-        self.written = np.array([i for i, piece in enumerate(token_bytes) if piece and i not in silent], dtype=np.int64)
-        self.is_complete = SINGLE_BYTES.issubset(token_bytes[i] for i in self.written)  # no way that bytes go is closed
+        pieces = [b"" if token in {end_of_text, *specials} else piece for token, piece in enumerate(token_bytes)]
+        self.bytes, self.lengths = np.frombuffer(b"".join(pieces), dtype=np.uint8), np.array([*map(len, pieces)])
+        self.is_complete = SINGLE_BYTES.issubset(pieces)  # no way that bytes go is closed
         self.targets = lru_cache(CACHED)(self.find_targets)
         if not self.is_complete and self.distances[0] == FAR:
             raise ValueError("no valid text can be written with these tokens: take a tokenizer that has all bytes")
 
     def find_targets(self, state: int) -> np.ndarray:
-        """The state after each token (V,) int16, -1 where it is not valid; `targets` is the same, remembered.
-
-        All tokens advance together, byte by byte. Those that leave the automaton, or are at their end, drop out.
-        """
-        targets = np.full(len(self.token_bytes), LEFT, dtype=np.int16)
-        ids, states, position = self.written, np.full(len(self.written), state), 0
-        while len(ids):
-            states = self.automaton.table[states, self.bytes[self.offsets[ids] + position]]
-            position += 1
-            alive, whole = states != LEFT, self.lengths[ids] == position
-            targets[ids[alive & whole]] = states[alive & whole]
-            ids, states = ids[alive & ~whole], states[alive & ~whole]
-        return targets
+        """The state after each token (V,), -1 where it is not valid; `targets` is the same, remembered."""
+        return token_targets(self.automaton.table, state, self.bytes, self.lengths)
 
     @cached_property
     def distances(self) -> np.ndarray:
@@ -120,6 +106,25 @@ class TokenAutomaton:
                 found &= self.distances[targets] < (FAR if remaining is None else remaining)
         found[self.end_of_text] = state == ENDED or (state != LEFT and self.automaton.accepting[state])
         return found
+
+
+def token_targets(table: np.ndarray, state: int, data: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Automaton (S, 256), a state, the bytes (N,) of all V tokens in a row, lengths (V,) -> the state after each token (V,).
+
+    -1 stands for no state, in the table and in the answer, which has the dtype of the table. A token without bytes writes
+    nothing: it is not valid. All tokens advance together, byte by byte; who leaves the automaton or is at its end drops out.
+    """
+    targets = np.full(len(lengths), LEFT, dtype=table.dtype)
+    ends = np.cumsum(lengths)
+    ids = np.flatnonzero(lengths)
+    states, places = np.full(len(ids), state), (ends - lengths)[ids]
+    while len(ids):
+        states = table[states, data[places]]
+        places = places + 1
+        alive, whole = states != LEFT, places == ends[ids]
+        targets[ids[alive & whole]] = states[alive & whole]
+        ids, states, places = (rest[alive & ~whole] for rest in (ids, states, places))
+    return targets
 
 
 class Constraint:
