@@ -1,10 +1,11 @@
-"""Mistakes put into models, their layers and byhand/ on purpose, one at a time: each has to make a test fail.
+"""Mistakes put into the program on purpose, one at a time: each has to make a test fail.
 
     python tests/mutations.py                     all of them, with a line for each; at the end the survivors
     python tests/mutations.py "no scale" ...      those of these names
 
-A mistake is put into a copy of the package in a temporary folder, where a few test files run against it. A survivor is a gap
-in the tests, or no mistake at all: then it does not belong here.
+Those of models, their layers and byhand/ stand here, the others in mutations_decoding.py and mutations_training.py. A mistake
+is put into a copy of the package in a temporary folder, where a few tests run against it. A survivor is a gap in the tests,
+or no mistake at all: then it does not belong here.
 """
 
 import os
@@ -15,6 +16,9 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+from mutations_decoding import DECODING
+from mutations_training import TRAINING
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -144,6 +148,7 @@ TABLE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
                 "[v[: len(rows)] for v in self.values]",
             ),
             ("cache: fork shares the keys", "[k.clone() for k in self.keys]", "list(self.keys)"),
+            ("cache: fork shares the values", "[v.clone() for v in self.values]", "list(self.values)"),
             ("cache: room for one more", "+ n_new > self.max_length", "+ n_new > self.max_length + 1"),
         ],
     ),
@@ -738,7 +743,7 @@ TABLE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
 }
 MUTATIONS = [
     Mutation(name, file, old, new, tuple(f"tests/{test}" for test in tests.split()))
-    for file, (tests, rows) in TABLE.items()
+    for file, tests, rows in [*((file, *part) for file, part in TABLE.items()), *DECODING, *TRAINING]
     for name, old, new in rows
 ]
 

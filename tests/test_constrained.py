@@ -294,6 +294,12 @@ def test_rows_may_be_reordered_dropped_doubled_and_taken_back() -> None:
         texts = [text[: order.randint(2, len(text))] if order.random() < 0.2 else text for text in texts]
 
 
+def test_a_text_that_ends_like_the_last_one_is_read_from_its_beginning() -> None:
+    constraint = Constraint(TokenAutomaton(compile_pattern("ab|b"), [b"a", b"b", b""], end_of_text=2), start=0)
+    for text in ([1], [0, 1]):
+        assert constraint(torch.zeros(1, 3), [text]).isfinite().tolist() == [[False, False, True]]
+
+
 def test_rows_do_not_see_each_other_and_logits_are_left_alone() -> None:
     """Pitfalls 54 and 57: a row in a batch is the row alone."""
     automaton, _, _ = toy()

@@ -243,6 +243,7 @@ def test_commas_of_optional_properties(required: list[str]) -> None:
         ),
         ({"type": "string", "minLength": 2, "maxLength": 2}, '"ab" "😀😀" "\\\\\\\\"', '"" "a" "\\\\" "abc"'),
         ({"type": "array", "items": {"const": 0}, "maxItems": 0}, "[]", "[0]"),
+        ({"type": "array", "items": {"const": 0}}, "[] [0] [0,_0]", "[,_0] [0,] [0,0]"),
         ({"type": "array", "items": {"const": 0}, "minItems": 2}, "[0,_0] [0,_0,_0]", "[] [0] [0,0] [0,_0,]"),
         ({"type": "array", "maxItems": 0}, "[]", "[0]"),
         ({"type": "object", "properties": {}}, "{}", '{"a":_1}'),

@@ -274,6 +274,16 @@ def test_a_rolling_cache_forgets_what_was_read_last_and_what_is_spare() -> None:
         assert_same(model(ids[:, :6], cache), model(ids[:, :6]))
 
 
+def test_rows_that_are_selected_take_along_what_they_hold() -> None:
+    model, ids = gpt("learned", 3, 4, rolling=True), random_ids(B, 6)
+    cache = model.new_cache(B)
+    model(ids[:, :5], cache)
+    cache.rollback(torch.tensor([0, 3, 1]))
+    cache.select(torch.tensor([2, 0]))
+    cache.rollback(torch.tensor([3, 4]))  # both have one token left
+    assert_same(model(ids[[2, 0], 1:6], cache), model(ids[[2, 0]])[:, 1:])
+
+
 def test_an_attention_without_a_rolling_window_does_not_take_a_rolling_cache() -> None:
     """It fails at once, where silence would be wrong numbers."""
     model, rolling = gpt("learned", 3, 3), gpt("learned", 3, 3, rolling=True)

@@ -13,7 +13,7 @@ from minilm.layers.basic import Embedding, LayerNorm, Linear
 from minilm.training.config import TrainConfig
 from minilm.training.muon import Muon, build_optimizer, muon_groups
 from minilm.training.newton_schulz import orthogonalize, orthogonalize_by_gram
-from minilm.training.optim import Adam, AdamW, Group, Optimizer, clip_grad_norm, decay_groups
+from minilm.training.optim import Adam, AdamW, Group, Optimizer, clip_factor, clip_grad_norm, decay_groups
 from minilm.training.sgd import SGD
 
 
@@ -372,6 +372,7 @@ def test_clip_leaves_short_gradients_bit_for_bit() -> None:
     norm = clip_grad_norm(model.parameters(), 1e3)
     assert norm == pytest.approx(math.sqrt(sum(float((g.double() ** 2).sum()) for g in before)), rel=1e-6)
     clip_grad_norm(model.parameters(), norm)  # exactly as long as allowed
+    assert clip_factor(before, 1e3)[1] == clip_factor(before, norm)[1] == 1.0
     assert all(torch.equal(g, h) for g, h in zip(gradients(model), before, strict=True))
 
 

@@ -188,6 +188,13 @@ def test_a_tied_head_is_stored_once():
     assert model.embedding(torch.zeros(2, 0, dtype=torch.long)).shape == (2, 0, 24)
 
 
+def test_two_layers_with_one_matrix_store_it_once():
+    layers = torch.nn.Sequential(Linear(6, 6), Linear(6, 6))
+    layers[1].weight = layers[0].weight
+    quantize(layers)
+    assert layers[0].numbers.data_ptr() == layers[1].numbers.data_ptr()
+
+
 def test_an_untied_embedding_and_positions_stay():
     model = quantize(random_gpt(gpt2_config(**SHAPE, tie_embeddings=False)))
     assert type(model.embedding) is Embedding and type(model.positions) is Embedding
