@@ -61,6 +61,10 @@ CONCEPTS = (  # the files of minilm.checks that hold exercises, in the order of 
     "bounds",
     "speculation",
     "token_walk",
+    "rounding",
+    "rounded_products",
+    "limits",
+    "distilling",
 )
 MODULES = [importlib.import_module(f"minilm.checks.{concept}") for concept in CONCEPTS]
 EXERCISES: dict[str, Exercise] = {exercise.name: exercise for module in MODULES for exercise in module.EXERCISES}
@@ -120,6 +124,10 @@ SOLUTIONS = {
     "best_reachable": "minilm.decoding.beam",
     "accept": "minilm.decoding.speculative",
     "token_targets": "minilm.decoding.constrained",
+    "to_int8": "minilm.decoding.quantize",
+    "product": "minilm.decoding.quantize",
+    "step_seconds": "minilm.models.roofline",
+    "distillation_loss": "minilm.training.distill",
 }
 
 
