@@ -70,10 +70,10 @@ DECODING: list[tuple[str, str, list[tuple[str, str, str]]]] = [
             ),
             (
                 "sampling: processors before penalties",
-                "    logits = penalise(logits, texts, config)\n    for processor in processors:\n"
-                "        logits = processor(logits, texts)\n",
-                "    for processor in processors:\n        logits = processor(logits, texts)\n"
-                "    logits = penalise(logits, texts, config)\n",
+                "    judged = penalise(logits, texts, config)\n    for processor in processors:\n"
+                "        judged = processor(judged, texts)\n",
+                "    judged = logits\n    for processor in processors:\n        judged = processor(judged, texts)\n"
+                "    judged = penalise(judged, texts, config)\n",
             ),
             ("Sampler: one uniform for all rows", "torch.rand(len(logits), ", "torch.rand(1, "),
             ("Sampler: its generator unused", "generator=self.generator, ", ""),

@@ -17,6 +17,7 @@ from minilm.decoding.sampling import Sampler
 from minilm.fast import decode, matvec
 from minilm.fast.decode import use_kernels
 from minilm.fast.matvec import FastLinear, Matrix, NoKernel, kernel_product, product, torch_product, use_matvec
+from minilm.fast.step import Step
 from minilm.layers.basic import Linear
 from minilm.layers.wirings import parallel
 from minilm.models.config import SpeedrunConfig, gpt2_config, llama_config
@@ -33,6 +34,8 @@ CONFIGS = {
     "gpt2 without biases, exact gelu": gpt2_config(**SHAPE, bias=False, mlp="gelu", tie_embeddings=False),
     "llama": llama_config(**SHAPE),
     "llama, grouped": llama_config(**SHAPE, n_kv_heads=1, tie_embeddings=True),
+    "llama, two groups, odd sizes": llama_config(**SHAPE | {"d_model": 40, "n_heads": 4}, n_kv_heads=2, d_ff=53),
+    "gpt2, odd sizes": gpt2_config(**SHAPE | {"d_model": 33}, d_ff=50),
 }
 
 
@@ -325,6 +328,9 @@ def test_fused_steps_equal_the_readable_ones(config, rounding, wins, monkeypatch
         quantize(plain, rounding)
     fast = use_kernels(quantize(random_gpt(config), rounding, product) if rounding else random_gpt(config))
     monkeypatch.setattr(decode, "causal_mask", noting(decode.causal_mask, fused := []))
+    monkeypatch.setattr(Step, "__call__", noting(Step.__call__, steps := []))
+    if not wins:
+        monkeypatch.setattr(Step, "takes", lambda *_: False)
     ids = torch.randint(37, (3, 20))
     ours, theirs = fast.new_cache(3), plain.new_cache(3)
     for start, end in ((0, 7), (7, 8), (8, 9), (9, 13)):  # a prompt, single tokens, several behind a cache
@@ -332,9 +338,60 @@ def test_fused_steps_equal_the_readable_ones(config, rounding, wins, monkeypatch
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
         assert torch.equal(ours.lengths, theirs.lengths)
     assert len(fused) == 2  # the mask of the fused function, for more than one token
+    assert len(steps) == (2 if wins and config.mlp != "gelu" else 0)  # one token a row, without the exact GELU
     for layer in range(2):
         torch.testing.assert_close(ours.keys[layer], theirs.keys[layer], rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(ours.values[layer], theirs.values[layer], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+@pytest.mark.parametrize("rows", [1, 4, 6])
+@torch.inference_mode()
+def test_steps_through_a_whole_context_by_any_number_of_threads(config, rows):
+    """Also behind a selection of rows, and with scores and activations of any size."""
+    plain = random_gpt(config)
+    for name, parameter in plain.named_parameters():
+        if "up.weight" in name or "q.weight" in name:
+            parameter *= 8
+    fast = use_kernels(copy.deepcopy(plain))
+    ids, before = torch.randint(37, (rows, 24)), torch.get_num_threads()
+    caches = [fast.new_cache(rows), fast.new_cache(rows), plain.new_cache(rows)]
+    try:
+        for place in range(24):
+            found = []
+            for threads, model, cache in zip((1, 3, 1), (fast, fast, plain), caches, strict=True):
+                torch.set_num_threads(threads)
+                if place == 9:
+                    cache.select(torch.arange(rows).flip(0))
+                found.append(model.hidden(ids[:, place : place + 1], cache))
+            if config.mlp != "gelu":  # which is torch's
+                assert torch.equal(found[0], found[1])
+            torch.testing.assert_close(found[0], found[2], rtol=1e-4, atol=1e-4)
+    finally:
+        torch.set_num_threads(before)
+
+
+@torch.inference_mode()
+def test_a_step_leaves_what_it_does_not_know_to_torch():
+    model = use_kernels(random_gpt(CONFIGS["gpt2"]))
+    step, cache = model.hidden.args[1], model.new_cache(2)
+    assert step.takes(torch.ones(2, 24), cache)
+    assert not step.takes(torch.ones(2, 24).double(), cache)
+    assert not step.takes(torch.ones(matvec.MOST_ROWS + 1, 24), cache)
+    cache.values[1] = cache.values[1].mT.contiguous().mT
+    assert not step.takes(torch.ones(2, 24), cache)
+    assert (
+        not use_kernels(random_gpt(CONFIGS["gpt2"]).double())
+        .hidden.args[1]
+        .takes(torch.ones(2, 24), model.new_cache(2))
+    )
+
+
+@torch.inference_mode()
+def test_what_is_not_a_number_stays_none():
+    model = use_kernels(random_gpt(CONFIGS["gpt2"]))
+    model.blocks[0].attention.q.weight[0, 0] = torch.nan
+    assert bool(model.hidden(torch.tensor([[1]]), model.new_cache(1)).isnan().all())
 
 
 def noting(function, calls):

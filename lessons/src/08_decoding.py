@@ -58,7 +58,8 @@ for T in (0.1, 0.5, 1.0, 2.0, 100.0):
     print(f"T = {T:5}", *(f"{word} {x:.3f}" for word, x in zip(words, p, strict=True)), sep="   ")
 
 # %% [markdown] id="temperature-text"
-# Scores are logarithms, so to divide them by T takes the T-th root of the odds: T = 0.5 squares them. A small T comes near to greedy, a
+# Scores are logarithms, so to divide them by T takes the T-th root of the odds (how much likelier one is
+# than another): T = 0.5 squares them. A small T comes near to greedy, a
 # large one near to dice. T = 0 would be a division by 0, and is *defined* as greedy.
 #
 # For the draw we take `draw` of lesson 03: lay the probabilities on a line, and see on whose piece a random u between 0 and 1 falls.
@@ -81,15 +82,13 @@ rng = np.random.default_rng(8)
 # 18.5 only once in a thousand.
 #
 # Beside it runs a sampler with a mistake that was found in real programs: the softmax first, and then the division by T, with the sum
-# brought back to 1. Guess: how far off is that?
+# brought back to 1 (by the softmax in `choose`, which undoes the logarithm). Guess: how far off is that?
 
 
 # %% id="plot-draws"
 def chi_square(n=2000, **how):
-    drawn, expected = (
-        torch.bincount(choose(scores.repeat(n, 1), **how), minlength=5),
-        n * torch.softmax(scores / 0.5, dim=-1),
-    )
+    drawn = torch.bincount(choose(scores.repeat(n, 1), **how), minlength=5)
+    expected = n * torch.softmax(scores / 0.5, dim=-1)
     return drawn, expected, ((drawn - expected) ** 2 / expected).sum().item()
 
 
@@ -132,7 +131,7 @@ tail = 1 - p.topk(10).values.sum(-1).mean().item()
 print(f"all but ten: {tail:.1%}. A text of 100 tokens without one of them: probability {(1 - tail) ** 100:.1g}")
 
 # %% [markdown] id="topk-text"
-# One wrong token, and the model continues a text unlike any it has learned from: one mistake makes the next. So cut off the tail.
+# Some of these are good. But one wrong token, and the model continues a text unlike any it has learned from: one mistake makes the next. So cut off the tail.
 #
 # **Top-k** keeps the k largest scores of each row. What is out gets -inf: exp(-inf) is 0, whatever comes after. Two corners: k may be larger
 # than V, then all stay; and of equal scores the lower ids stay, so that it is *exactly* k, always the same ones.
@@ -158,7 +157,7 @@ keep_top_k = check("keep_top_k", keep_top_k)
 # would have less than p; so one always stays, however small p is.
 #
 # By hand: 0.3, 0.5, 0.2 and p = 0.6. Sorted: 0.5, 0.3, 0.2. What stands before each has 0, 0.5, 0.8 together. A token stays if that is *less than p*: the
-# first two.
+# first two. (The check gives their logarithms: -1.20, -0.69, -1.61.)
 #
 # **Exercise 2.** Write it. `x.gather(-1, order)` brings a row into an order, `.cumsum(-1)` adds up from the left, its own number included. Then you
 # know, in sorted order, who is out; `torch.zeros_like(out).scatter(-1, order, out)` brings the booleans back to their ids. For p = 1, return all: the running sum may be rounded
@@ -186,7 +185,8 @@ assert QUICK or kept[0].sum() < kept[1].sum()
 plot_kept(torch.softmax(last, -1).numpy(), kept.numpy(), [f"...{prompt[-16:]}" for prompt in prompts])
 
 # %% [markdown] id="cost-text"
-# A fixed k = 10 would let much nonsense in on the left, and shut names out on the right.
+# A few stay on the left, dozens on the right (30 are drawn; the scales differ). A fixed k = 10 would let more in on the left,
+# and shut names out on the right.
 #
 # ## 4. A memory
 #
@@ -208,7 +208,7 @@ assert torch.allclose(whole[:, :, 5:], alone, rtol=0, atol=1e-12)
 #
 # A memory must also take several tokens at once, for the prompt is read in one go, called the **prefill**. With P remembered and T new tokens, new
 # token t stands at place P + t, and sees everything up to there. Just so `causal_mask(T, P + T)` of lesson 05 was made: the last query
-# is the last key.
+# stands at the place of the last key.
 #
 # **Exercise 3.** Write attention with a memory. `torch.cat([a, b], dim=2)` joins two tensors along axis 2, that of the tokens. At the beginning of a text, P is
 # 0; that needs no case of its own. You may call `scaled_dot_product_attention` and `causal_mask`.
@@ -239,7 +239,7 @@ for cuts in ([6], [1] * 6, [4, 1, 1], [2, 3, 1]):
 # ## 5. The loop
 #
 # A model has such a memory in each block. In minilm they lie in one object, `cache = model.new_cache(1, max_length)` for one row of at most
-# so many tokens, and `model(ids, cache)` reads tokens that follow those in the cache. (It does not join tensors, which would copy the past each
+# so many tokens, and `model(ids, cache)` reads tokens that follow those in the cache. (It does not join tensors as yours does, which copies the past each
 # time, but writes into arrays with room for `max_length`. And it counts how many tokens it holds, so that new ones get the right places.)
 #
 # What is said *behind* the last token that was read is what comes next. So:
@@ -267,8 +267,8 @@ continue_text = check("continue_text", continue_text)
 reveal("continue_text")  # the library's version; the other three can be revealed in the same way
 
 # %% [markdown] id="talk-text"
-# Attention, block, draw, filters, loop: whatever you have pasted and passed is yours. Your GPT talks! One prompt, and four ways
-# to choose. Before you read: which text will go in circles, which will be mad?
+# Attention, block, draw, filters, loop: whatever you have pasted and passed is yours; the memory is the library's. Your GPT talks! One
+# prompt, four ways to choose, 50 tokens each. Before you read: which text will go in circles, which will be mad?
 
 
 # %% id="talk"
@@ -277,12 +277,13 @@ def say(prompt, n=50, **how):
     return tokenizer.decode(continue_text(gpt, [END, *tokenizer.encode(prompt)], partial(choose, **how), n))
 
 
-top_k, top_p = partial(keep_top_k, k=10), partial(keep_top_p, p=0.8)
+top_k, top_p = partial(keep_top_k, k=10), partial(keep_top_p, p=0.8)  # functions with k, or p, filled in
 for how in ({"temperature": 0}, {"temperature": 0.7}, {"temperature": 1.5}, {"temperature": 1, "keep": top_p}):
-    print(how["temperature"], "top-p:" if "keep" in how else "", say("One morning a", **how), "\n")
+    name = f"T = {how['temperature']}" + (", top-p 0.8" if "keep" in how else "")
+    print(f"{name}: One morning a{say('One morning a', **how)}\n")
 
 # %% [markdown] id="words-text"
-# Tastes differ, so let us count. How many of the words in a text are words at all, that is, occur in the stories? Our tokens are pieces of
+# Greedy repeats itself, T = 1.5 falls apart. Tastes differ, so let us count. How many of the words in a text are words at all, that is, occur in the stories? Our tokens are pieces of
 # words, and a wrong piece makes a word that does not exist. We raise the temperature, with no filter, with top-k and with top-p.
 # **Predict** the three curves.
 
@@ -301,13 +302,14 @@ assert QUICK or (every[-1] < every[0] - 0.03 and min(sum(ten[2:]), sum(most[2:])
 plot_curves(temperatures, curves, "temperature", "share of real words")
 
 # %% [markdown] id="words-read"
-# The higher the temperature, the more non-words, and both filters keep many of them out. Our filters come behind the temperature, as usual: top-k
+# Without a filter the share falls as the temperature rises, and both filters keep many non-words out. (Small ups and
+# downs are chance: a point is two short texts.) Our filters come behind the temperature, as usual: top-k
 # still keeps ten tokens at T = 1.6, while top-p keeps the more, the flatter the row has become. A high share is not all, though:
 # the greedy text has real words, over and over.
 #
 # ## 6. What the memory saves
 #
-# Does the library say the same, with and without a cache?
+# Does the library say the same, with and without a cache? (Its choosers get the texts so far as well.)
 
 # %% id="library"
 prompt, greedy = [END, *tokenizer.encode("Once there was")], lambda logits, texts: logits.argmax(-1)
@@ -317,15 +319,16 @@ assert mine == list(generate(gpt, prompt, greedy, 40)) == list(generate(gpt, pro
 
 # %% [markdown] id="time-text"
 # Now the time for *one* more token, behind texts of different lengths. The model is a fresh one, for the time does not depend on what the
-# weights are; it is processor time, so that other programs do not count; both axes are logarithmic. Without a cache it reads n tokens, and n times n scores; with one it reads one token, and n scores.
-# Predict: by how much do both curves rise from one point to the next?
+# weights are. It is processor time, without that of other programs; both axes are logarithmic. Without a cache the model reads n tokens, and
+# makes n times n scores in each head; with one it reads one token, and makes n. (`head` is the model's last step, `hidden` all before it.)
+# Predict: n doubles from point to point. By which factor does each curve rise?
 
 
 # %% id="plot-time"
 @torch.no_grad()
 def milliseconds(n):  # without a cache, with one
     text, cache = torch.zeros(1, n, dtype=torch.long), large.new_cache(1, n)
-    large.hidden(text[:, 1:], cache)
+    large.hidden(text[:, 1:], cache)  # rollback, below, forgets the one more: section 8
     steps = lambda: large.head(large.hidden(text)[:, -1]), lambda: (large(text[:, :1], cache), cache.rollback(1))
     return [1000 * max(1e-6, min(repeat(step, timer=process_time, number=1, repeat=9))) for step in steps]
 
@@ -339,19 +342,19 @@ curves = {"without a cache": without, "with a cache": cached}
 plot_curves(LENGTHS, curves, "tokens so far", "milliseconds for one more", log_x=True, log_y=True)
 
 # %% [markdown] id="time-read"
-# With the cache a step costs much the same at every length: one token's way through the matrices, which does not depend on n, is most of it.
-# Without it the cost rises with the text: hardly at first, where starting the computations takes longer than doing them, then
-# in proportion, and in the end faster, for the scores grow with n². Times depend on the machine, so no `assert` speaks of them.
+# With the cache a step costs much the same at every length: one token's way through the model, which does not depend on n, is most of it.
+# Without it the cost rises: hardly at first, where starting the computations takes longer than doing them, and in the
+# end to more than double for twice the text, for the scores grow with n². Times depend on the machine, so no `assert` speaks of them.
 #
 # ## 7. What it costs
 #
-# The cache pays with memory: for each token, in each of L blocks, a key and a value, together D numbers each. How large is that for a model of today? Say
+# The cache pays with memory: for each token, in each of L blocks, a key and a value, of D numbers each over all heads. How large is that for a model of today? Say
 # 32 blocks, 32 heads of 128 numbers, two bytes for each number, and a text of 131,072 tokens. Guess in gigabytes.
 
 
 # %% id="bytes"
 assert gpt.new_cache(1, 10).bytes_per_token == 2 * 2 * 64 * 4  # keys and values, L = 2, D = 64, four bytes
-for heads in (32, 8):
+for heads in (32, 8):  # keys and values, blocks, heads, numbers, bytes, tokens:
     print(f"{heads} heads of keys and values: {2 * 32 * heads * 128 * 2 * 131_072 / 2**30:.0f} GiB")
 
 # %% [markdown] id="bytes-read"

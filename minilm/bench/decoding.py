@@ -135,7 +135,7 @@ def both(config: GPTConfig, side: Side, seed: int) -> tuple[Any, Any]:
     set_seed(seed)
     model = GPT(config).eval()
     settings = config_to_huggingface(config)
-    peer = GPT2LMHeadModel(GPT2Config(**{name: settings[name] for name in settings if name != "architectures"}))
+    peer: Any = GPT2LMHeadModel(GPT2Config(**{name: settings[name] for name in settings if name != "architectures"}))
     peer.load_state_dict(to_huggingface(model), strict=False)
     return side.prepare(model), peer.to(side.peer).eval()
 

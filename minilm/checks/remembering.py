@@ -68,6 +68,14 @@ def square_mask(q: Tensor, k: Tensor, v: Tensor, past_k: Tensor, past_v: Tensor)
     return shares(scores) @ values, keys, values
 
 
+def mask_for_the_past(q: Tensor, k: Tensor, v: Tensor, past_k: Tensor, past_v: Tensor) -> Three:
+    if past_k.shape[2] < q.shape[2]:
+        raise ValueError("as causal_mask says: fewer keys than queries")
+    visible = torch.ones(q.shape[2], past_k.shape[2]).tril(past_k.shape[2] - q.shape[2]).bool()
+    keys = torch.cat([past_k, k], 2)
+    return (q @ keys.mT).masked_fill(~visible, -math.inf) @ torch.cat([past_v, v], 2), keys, past_v
+
+
 def values_alone(q: Tensor, k: Tensor, v: Tensor, past_k: Tensor, past_v: Tensor) -> Three:
     out, keys, values = loop_cached(q, k, v, past_k, past_v)
     return (shares(q @ keys.mT) @ v if past_k.shape[2] else out), keys, values
@@ -137,6 +145,11 @@ CACHED = Exercise(
         Mistake("no mask", cached_with(sees=lambda s, t, P, T: True), "of several new tokens none may see a later one"),
         Mistake(
             "square mask", square_mask, "the scores are T times P + T, and so is the mask: the past is seen as well"
+        ),
+        Mistake(
+            "mask for the past",
+            mask_for_the_past,
+            "the mask has a column for every key, past and new: P + T of them, not P",
         ),
         Mistake(
             "the past forgotten",

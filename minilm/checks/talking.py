@@ -135,8 +135,8 @@ def talking(**switches: Any) -> Any:
     )
 
 
-def asked_for(change: Callable[[int], int]) -> Any:
-    return lambda model, prompt, choose, max_new_tokens: recited(model, prompt, choose, change(max_new_tokens))
+def asked_for(change: Callable[[int], int], first: int = 0) -> Any:
+    return lambda model, prompt, choose, max_new_tokens: recited(model, prompt, choose, change(max_new_tokens))[first:]
 
 
 def read_twice(model: Any, prompt: list[int], choose: Any, max_new_tokens: int) -> list[int]:
@@ -261,7 +261,7 @@ TALK = Exercise(
             talking(place=0),
             "what follows the whole text is said behind its last token: look at place -1 of the logits",
         ),
-        Mistake("all places", talking(taken=lambda choose, x: choose(x[None])), "choose wants (1, V): the last place"),
+        Mistake("all places", talking(taken=lambda choose, x: choose(x[None])), "it wants (1, V): a row's last place"),
         Mistake(
             "no rows",
             lambda model, prompt, choose, n: [model(torch.tensor(prompt), model.new_cache(1)) for _ in range(n)],
@@ -278,6 +278,7 @@ TALK = Exercise(
             "return the new ids only, without the prompt",
         ),
         Mistake("one too many", asked_for(lambda n: n + 1), "one token too many: that after the prompt counts as well"),
+        Mistake("first lost", asked_for(lambda n: n + 1, 1), "what is chosen after the prompt is your first token"),
         Mistake("one too few", asked_for(lambda n: max(0, n - 1)), "one too few: the last is chosen, but never read"),
         Mistake("one at least", asked_for(lambda n: max(1, n)), "if no token is wanted, there is none"),
         Mistake(

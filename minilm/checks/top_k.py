@@ -70,6 +70,10 @@ def best_of_all(logits: Tensor, k: int) -> Tensor:
     return top_k(logits.reshape(1, -1), k).reshape(logits.shape)
 
 
+def first_rows_dropped(logits: Tensor, n: int) -> Tensor:
+    return torch.where(torch.arange(len(logits))[:, None] < n, -math.inf, logits)
+
+
 def smallest(row: list[float]) -> list[int]:
     return sorted(range(len(row)), key=lambda i: (row[i], i))
 
@@ -193,6 +197,21 @@ TOP_K = Exercise(
         Mistake("one row for all", the_same_ids, "every row has its own best tokens: you take those of the first"),
         Mistake("over all rows", best_of_all, "k tokens of each row, not k of the whole batch"),
         Mistake("along the batch", lambda logits, k: top_k(logits.T, k).T, "axis 0 is the rows: sort along the last"),
+        Mistake(
+            "untouched",
+            lambda logits, k: logits.clone(),
+            "nothing is dropped: scatter makes a new tensor, and this is the answer; logits stays as it was",
+        ),
+        Mistake(
+            "rows behind k",
+            lambda logits, k: first_rows_dropped(logits, len(logits[k:])),
+            "order[k:] leaves out rows: each row's ids from place k on are order[:, k:]",
+        ),
+        Mistake(
+            "the first k rows",
+            lambda logits, k: first_rows_dropped(logits, k),
+            "order[:k] is the first k rows: the places of each row lie along axis 1, and those from k on are dropped",
+        ),
         Mistake(
             "probabilities",
             lambda logits, k: softmax(top_k(logits, k)),

@@ -73,13 +73,13 @@ def with_p(**switches: Any) -> Any:
     return lambda logits, p, whole=True: top_p(logits, p, whole=whole, **switches)
 
 
-def kept_by(kept: Callable[[Tensor, Tensor, float], Tensor]) -> Any:
-    """`kept` maps logits, probabilities (B, V) and p to booleans: True stays."""
+def kept_by(kept: Callable[[Tensor, Tensor, float], Tensor], told: Keep = lambda logits: logits) -> Any:
+    """`kept` maps logits, probabilities (B, V) and p to booleans: True stays. What is cut is `told` of the logits."""
 
     def keep(logits: Tensor, p: float, whole: bool = True) -> Tensor:
         if p == 1 and whole:
             return logits.clone()
-        return logits.masked_fill(~kept(logits, softmax(logits), p), -math.inf)
+        return told(logits).masked_fill(~kept(logits, softmax(logits), p), -math.inf)
 
     return keep
 
@@ -97,10 +97,6 @@ def in_place(numbers: Tensor, stays: Callable[[Tensor, Tensor], Tensor]) -> Tens
     own = numbers.gather(-1, order)
     kept = stays(own, own.cumsum(-1))
     return torch.zeros_like(kept).scatter(-1, order, kept)
-
-
-def first_place(numbers: Tensor) -> Tensor:
-    return torch.arange(numbers.shape[1]) == 0
 
 
 def at_least_the_last(logits: Tensor, probabilities: Tensor, p: float) -> Tensor:
@@ -157,19 +153,13 @@ def p_inputs(seed: int) -> list[tuple[Any, ...]]:
     """A row by hand; then a tiny p, ties at the border, large scores, what a filter has dropped, p = 1 with a rare token."""
     generator = Generator().manual_seed(seed)
     by_hand = torch.tensor([[0.3, 0.5, 0.2]], dtype=torch.float64).log()
-    alike = torch.zeros(2, 5, dtype=torch.float64)
-    alike[1, 3] = 1.0
+    alike = torch.tensor([[0, 0, 0, 0, 0], [0, 0, 0, 1, 0]], dtype=torch.float64)
     fine = 2 * torch.randn(3, 7, generator=generator, dtype=torch.float64) - 1
-    gone = fine.clone()
-    gone[torch.arange(3), fine.argmax(-1)] = -math.inf
+    gone = fine.masked_fill(fine == fine.amax(-1, keepdim=True), -math.inf)
     rare = torch.tensor([[0.0, -50.0, 0.0, -45.0, -60.0], [3.0, 3.0, -44.0, 3.0, 3.0]], dtype=torch.float64)
-    cases = [(by_hand, p) for p in (0.6, 0.4, 0.75, 0.9)] + [
-        (alike, 0.5),
-        (alike, 0.7),
-        (fine + 1000, 0.8),
-        (gone, 0.55),
-    ]
-    return [*cases, *((fine, p) for p in (1e-12, 0.1, 0.5, 0.77, 0.97)), (rare, 1.0)]
+    cases = [(by_hand, p) for p in (0.6, 0.4, 0.75, 0.9)] + [(alike, 0.5), (alike, 0.7), (alike[:1, :4], 0.5)]
+    cases += [(fine + 1000, 0.8), (gone, 0.55), (rare, 1.0)]
+    return cases + [(fine, p) for p in (1e-12, 0.1, 0.5, 0.77, 0.97)]
 
 
 WHOLE = "and with p = 1 every token stays: by rounding, the running sum may be 1 before all are counted"
@@ -181,7 +171,7 @@ P_MISTAKES = (
     ),
     Mistake(
         "the crossing one dropped, not the first",
-        kept_by(lambda logits, parts, p: in_place(parts, lambda own, together: (together <= p) | first_place(own))),
+        kept_by(lambda logits, parts, p: in_place(parts, lambda own, together: (together <= p) | (together == own))),
         "the token with which the sum reaches p belongs to the set, or the set has less than p",
     ),
     Mistake(
@@ -190,6 +180,11 @@ P_MISTAKES = (
         "it is the wrong way round: the likeliest stay, and those behind p become -inf",
     ),
     Mistake("one too many", with_p(crossing=2), "the token that crosses p stays, the one behind it does not"),
+    Mistake(
+        "one too many at p",
+        kept_by(lambda logits, parts, p: in_place(parts, lambda own, together: together - own <= p)),
+        "where those before a token have exactly p, they are enough: it stays only if they have less",
+    ),
     Mistake(
         "not sorted",
         with_p(order=lambda row: list(range(len(row)))),
@@ -253,6 +248,11 @@ P_MISTAKES = (
         "the scores come out sorted: token i must keep column i",
     ),
     Mistake(
+        "probabilities, cut",
+        kept_by(lambda logits, parts, p: in_place(parts, lambda own, together: together - own < p), told=softmax),
+        "these are probabilities: cut the logits, and give those back",
+    ),
+    Mistake(
         "probabilities",
         lambda logits, p, whole=True: softmax(top_p(logits, p, whole=whole)),
         "give back logits: another filter and the softmax come afterwards",
@@ -270,8 +270,8 @@ def as_asked(keep: Any) -> Keep:
     return lambda logits, p: keep(logits, p)
 
 
-ALIKE = ("the crossing one dropped", "the crossing one dropped, not the first", "from the rarest up")
-ALIKE += ("a part of the ids", "probabilities")  # these give the same where p = 1
+ALIKE = ["the crossing one dropped", "the crossing one dropped, not the first", "from the rarest up"]
+ALIKE += ["one too many at p", "a part of the ids", "probabilities"]  # these give the same where p = 1
 
 TOP_P = Exercise(
     "keep_top_p",

@@ -41,7 +41,9 @@ def parser_of_train() -> Parser:
         "minilm train --data my-novel.txt --model gpt --minutes 2 --out checkpoints/novel",
     )
     parser.option("--data", metavar="TEXT", help="shakespeare, stories, or a file, folder, glob, .gz or .jsonl")
-    parser.option("--model", choices=MODELS, help="gpt (GPT-2), llama, speedrun (learns most in minutes), ngram (default: gpt)")
+    parser.option(
+        "--model", choices=MODELS, help="gpt (GPT-2), llama, speedrun (learns most in minutes), ngram (default: gpt)"
+    )
     parser.option("--out", metavar="DIR", help="folder of the run (default: checkpoints/<corpus>-<model>)")
     parser.option("--resume", metavar="DIR", help="go on with the run in this folder, by its own plan")
     parser.option("--seed", type=seed, help="seed of weights, dropout and batches (default: 0)")

@@ -9,6 +9,7 @@
 `distribution` is all but the draw, `sample` is all, and `Sampler` is `sample` with a generator.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -56,14 +57,19 @@ def distribution(
 def judge(logits: Tensor, config: SampleConfig, texts: Texts, processors: Sequence[Processor]) -> Tensor:
     """logits (B, V) -> (B, V) in float64 on the CPU: after penalties and processors."""
     logits = logits.cpu().double()  # a seed gives the same tokens on every device that computes the same logits
-    if not bool(logits.amax(-1).isfinite().all()):
+    if not largest_are_finite(logits):
         raise ValueError("the model's logits are not finite: its training has diverged, take an earlier checkpoint")
-    logits = penalise(logits, texts, config)
+    judged = penalise(logits, texts, config)
     for processor in processors:
-        logits = processor(logits, texts)
-    if not bool(logits.amax(-1).isfinite().all()):
+        judged = processor(judged, texts)
+    if (judged is not logits or processors) and not largest_are_finite(judged):
         raise ValueError("no token can be chosen: penalties and processors leave a row without a largest finite logit")
-    return logits
+    return judged
+
+
+def largest_are_finite(logits: Tensor) -> bool:
+    """Whether the largest logit of each row (B, V) is a finite number. In Python: for few numbers, calls of torch are slow."""
+    return all(map(math.isfinite, logits.amax(-1).tolist()))
 
 
 def apply_temperature(logits: Tensor, temperature: float) -> Tensor:

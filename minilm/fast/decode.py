@@ -3,13 +3,14 @@
 The readable bricks compute a norm in seven operations, an activation in eight, attention in ten, and each brick is a call of
 its own. Here is the whole way through a GPT as one function: one operation for each of these, one product for q, k and v
 together, the cache written in place. Weights, cache and numbers are those of the model; `hidden` alone is another function.
+One new token a row, which is nearly all of decoding, goes through all layers in a single call (`minilm.fast.step`).
 
     model = use_kernels(model)      # then generate(model, ...), as before
 """
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from torch.nn import functional
 
 from minilm.fast.attention import scaled_dot_product_attention as fused_attention
 from minilm.fast.matvec import Matrix, use_matvec
+from minilm.fast.step import Layer, Step
 from minilm.layers.attention import MultiHeadAttention, scaled_dot_product_attention
 from minilm.layers.basic import LayerNorm, RMSNorm, gelu, gelu_tanh
 from minilm.layers.blocks import MLP, SwiGLU, TransformerBlock, pre_norm
@@ -27,34 +29,18 @@ Change = Callable[[Tensor], Tensor]  # (N, ...) -> (N, ...), N tokens
 ACTIVATIONS: dict[Any, Change] = {gelu: functional.gelu, gelu_tanh: partial(functional.gelu, approximate="tanh")}
 
 
-class Layer(NamedTuple):
-    """What a block does, as functions of (N, D); qkv gives the queries, keys and values of all heads, (N, (H + 2 G) K)."""
-
-    attention_norm: Change
-    qkv: Change
-    out: Change
-    mlp_norm: Change
-    mlp: Change
-
-
-class Layers(tuple):
-    """The layers of a model. They know the addresses of its weights, which a copy would not have."""
-
-    def __deepcopy__(self, memo: Any) -> "Layers":
-        raise ValueError("this model's products know where its weights lie: copy the model before use_kernels")
-
-
 def use_kernels(model: Any) -> Any:
     """Give a GPT, in place, a `hidden` in few operations and the products of `matvec`; return it. Call it last: after this
     the weights may change in place, but not their type.
 
     ValueError for a model of other blocks than GPT's own; `matvec.use_matvec` takes any.
     """
-    layers = Layers(layer_of(block) for block in getattr(model, "blocks", ()))
+    layers = [layer_of(block) for block in getattr(model, "blocks", ())]
     if not layers or not hasattr(model, "angles"):
         raise ValueError("use_kernels is for a GPT: for other models there is minilm.fast.matvec.use_matvec")
     use_matvec(model)
-    model.hidden = partial(fused_hidden, model, layers, norm_of(model.norm), model.hidden)
+    step = Step(layers, model.config)
+    model.hidden = partial(fused_hidden, model, step, norm_of(model.norm), model.hidden)
     return model
 
 
@@ -71,29 +57,39 @@ def layer_of(block: nn.Module) -> Layer:
     )
     if not known:
         raise ValueError("use_kernels knows the blocks of build_block only: for others there is use_matvec")
-    qkv, out = stacked([attention.q, attention.k, attention.v]), matrix_of(attention.out)
-    return Layer(norm_of(block.attention_norm), qkv, out, norm_of(block.mlp_norm), mlp_of(mlp))
+    gated = type(mlp) is SwiGLU
+    return Layer(
+        attention_norm=known_norm(block.attention_norm),
+        qkv=stacked([attention.q, attention.k, attention.v]),
+        out=matrix_of(attention.out),
+        mlp_norm=known_norm(block.mlp_norm),
+        up=matrix_of(mlp.up),
+        down=matrix_of(mlp.down),
+        gate=matrix_of(mlp.gate) if gated else None,
+        activation=None if gated else mlp.activation,
+    )
+
+
+def known_norm(norm: Any) -> Any:
+    """The norm itself, if it is one of the two; else ValueError."""
+    if type(norm) not in (LayerNorm, RMSNorm):
+        raise ValueError(f"use_kernels knows LayerNorm and RMSNorm, not {type(norm).__name__}")
+    return norm
 
 
 def norm_of(norm: Any) -> Change:
     """A norm in one operation."""
-    if type(norm) is LayerNorm:
-        size, weight, bias, eps = norm.weight.shape, norm.weight, norm.bias, norm.eps
-        return lambda x: torch.layer_norm(x, size, weight, bias, eps)
+    size, weight, eps = known_norm(norm).weight.shape, norm.weight, norm.eps
     if type(norm) is RMSNorm:
-        size, weight, eps = norm.weight.shape, norm.weight, norm.eps
         return lambda x: torch.rms_norm(x, size, weight, eps)
-    raise ValueError(f"use_kernels knows LayerNorm and RMSNorm, not {type(norm).__name__}")
+    return lambda x: torch.layer_norm(x, size, weight, norm.bias, eps)
 
 
-def mlp_of(mlp: Any) -> Change:
-    """An MLP as a function."""
-    up, down = matrix_of(mlp.up), matrix_of(mlp.down)
-    if type(mlp) is SwiGLU:
-        gate = matrix_of(mlp.gate)
-        return lambda x: down(functional.silu(gate(x)) * up(x))
-    activation = ACTIVATIONS[mlp.activation]
-    return lambda x: down(activation(up(x)))
+def mlp_of(layer: Layer, x: Tensor) -> Tensor:
+    """(N, D) -> (N, D), the MLP of a layer."""
+    if layer.gate is not None:
+        return layer.down(functional.silu(layer.gate(x)) * layer.up(x))
+    return layer.down(ACTIVATIONS[layer.activation](layer.up(x)))
 
 
 def parts_of(linear: Any) -> tuple[Tensor, Tensor | None, Tensor | None]:
@@ -126,34 +122,51 @@ def stacked(linears: Sequence[Any]) -> Matrix:
 
 
 def fused_hidden(
-    model: Any, layers: Sequence[Layer], norm: Change, plain: Callable[..., Tensor], ids: Tensor, cache: Any = None
+    model: Any, step: Step, norm: Change, plain: Callable[..., Tensor], ids: Tensor, cache: Any = None
 ) -> Tensor:
     """`GPT.hidden`: ids (B, T) -> (B, T, D). By the readable one without a cache, with gradients, and where the
     rows have different lengths."""
     (B, T), past = ids.shape, 0 if cache is None else int(cache.lengths[0])
-    S = past + T
-    if type(cache) is not KVCache or torch.is_grad_enabled() or model.training or not fits_evenly(model, cache, S):
+    if (
+        type(cache) is not KVCache
+        or torch.is_grad_enabled()
+        or model.training
+        or not fits_evenly(model, cache, past + T)
+    ):
         return plain(ids, cache)
     x = model.embedding(ids)
     if model.positions is not None:
-        x = x + model.positions.weight[past:S]
-    heads = (model.config.n_heads, model.config.kv_heads, model.config.kv_heads)
-    turn = turning(model, past, S, x.dtype)
-    mask = None if T == 1 else causal_mask(T, S, ids.device)
+        x = x + model.positions.weight[past : past + T]
+    turns = turning(model, past, past + T, x.dtype)
     x = x.reshape(B * T, -1)
-    for layer, keys, values in zip(layers, cache.keys, cache.values, strict=True):
-        qkv = layer.qkv(layer.attention_norm(x)).view(B, T, sum(heads), -1).transpose(1, 2)
-        q, k, v = qkv.split(heads, dim=1)  # (B, H, T, K), (B, G, T, K)
-        if turn is not None:
-            q, k = turn(q), turn(k)
-        keys[:, :, past:S], values[:, :, past:S] = k, v
-        seen = functional.scaled_dot_product_attention(
-            q, keys[:, :, :S], values[:, :, :S], attn_mask=mask, enable_gqa=heads[0] != heads[1]
-        )
-        x = x + layer.out(seen.transpose(1, 2).reshape(B * T, -1))
-        x = x + layer.mlp(layer.mlp_norm(x))
+    if T == 1 and step.takes(x, cache):
+        step(x, cache, past, turns)
+    else:
+        x = through_layers(step.layers, x, cache, (past, T), turns)
     cache.advance(T)
     return norm(x).view(B, T, -1)
+
+
+def through_layers(
+    layers: Sequence[Layer], x: Tensor, cache: KVCache, places: tuple[int, int], turns: tuple[Tensor, Tensor] | None
+) -> Tensor:
+    """x (B T, D), T tokens behind `past` cached ones in each row, places = (past, T) -> (B T, D)."""
+    past, T = places
+    (B, G, _, K), S = cache.keys[0].shape, past + T
+    mask = None if T == 1 else causal_mask(T, S)
+    for layer, keys, values in zip(layers, cache.keys, cache.values, strict=True):
+        qkv = layer.qkv(norm_of(layer.attention_norm)(x)).view(B, T, -1, K).transpose(1, 2)  # (B, H + 2 G, T, K)
+        H = qkv.shape[1] - 2 * G
+        q, k, v = qkv.split((H, G, G), dim=1)
+        if turns is not None:
+            q, k = turned(q, *turns), turned(k, *turns)
+        keys[:, :, past:S], values[:, :, past:S] = k, v
+        seen = functional.scaled_dot_product_attention(
+            q, keys[:, :, :S], values[:, :, :S], attn_mask=mask, enable_gqa=H != G
+        )
+        x = x + layer.out(seen.transpose(1, 2).reshape(B * T, -1))
+        x = x + mlp_of(layer, norm_of(layer.mlp_norm)(x))
+    return x
 
 
 def fits_evenly(model: Any, cache: KVCache, end: int) -> bool:
@@ -163,10 +176,14 @@ def fits_evenly(model: Any, cache: KVCache, end: int) -> bool:
     return end <= room and min(lengths) == max(lengths)
 
 
-def turning(model: Any, start: int, end: int, dtype: torch.dtype) -> Change | None:
-    """Rotary positions: `rotate_half_split` at these positions, with the cosines computed once for all layers."""
+def turning(model: Any, start: int, end: int, dtype: torch.dtype) -> tuple[Tensor, Tensor] | None:
+    """Rotary positions: cosines and sines (T, K / 2) of these positions, once for all layers; None where there are none."""
     if model.config.rope_theta is None or model.positions is not None:
         return None
-    angles = model.angles(torch.arange(start, end), model.config.d_head, model.config.rope_theta)  # (T, K / 2)
-    cos, sin = angles.cos().to(dtype).repeat(1, 2), torch.cat([-angles.sin(), angles.sin()], dim=-1).to(dtype)
-    return lambda x: x * cos + x.roll(x.shape[-1] // 2, dims=-1) * sin
+    angles = model.angles(torch.arange(start, end), model.config.d_head, model.config.rope_theta)
+    return angles.cos().to(dtype), angles.sin().to(dtype)
+
+
+def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """`rotate_half_split` of x (..., T, K)."""
+    return x * cos.repeat(1, 2) + x.roll(x.shape[-1] // 2, dims=-1) * torch.cat([-sin, sin], dim=-1)

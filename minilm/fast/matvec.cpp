@@ -1,122 +1,150 @@
-// y = x w^T + bias for few rows of x: x (B, I) in float32, w (O, I) in float32, bfloat16 or int8, y (B, O) in float32.
-//
-// With one row each weight is read once and used once, so memory sets the pace: fewer bytes a weight are more tokens a second.
-// Weights become float32 in registers, never in memory. With several rows a weight, once there, serves them all.
-// int8 weights have a scale for each group of neighbouring inputs; what a group adds up to is multiplied by it once.
-// Built by minilm/fast/matvec.py, with the system's compiler, at first use.
+// Products of few rows, y = x w^T + bias, and made of them a step of a GPT: one new token a row, through all layers.
+// With one row each weight is read once and used once, so memory sets the pace: fewer bytes a weight are more tokens.
+// Weights become float32 in registers, never in memory; several rows share them. int8 has a scale for each group of
+// neighbouring inputs. All threads go side by side: an `omp for` shares out a loop, and waits until all of it is done.
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <vector>
 #ifdef __AVX2__
 #include <immintrin.h>
+#define WIDER(bytes) _mm256_cvtepi8_epi32(_mm_loadu_si64(bytes))  // three times as fast as what compilers make of the other
+#else
+#define WIDER(bytes) __builtin_convertvector(read<Eight<int8_t>>(bytes), Eight<int32_t>)
 #endif
-
-
 namespace {
-
-constexpr long LANES = 8, WIDTH = 3;
-typedef float Lanes __attribute__((vector_size(LANES * sizeof(float))));  // eight numbers that the processor treats as one
-typedef int32_t Wide __attribute__((vector_size(LANES * sizeof(int32_t))));
-typedef uint32_t Bits __attribute__((vector_size(LANES * sizeof(uint32_t))));
-typedef int8_t Bytes __attribute__((vector_size(LANES * sizeof(int8_t))));
-typedef uint16_t Halves __attribute__((vector_size(LANES * sizeof(uint16_t))));
-
-struct BFloat16 { uint16_t bits; };  // the upper half of a float32
-
-template <class Vector, class Number> inline Vector read(const Number* from) {
+constexpr long LANES = 8, WIDTH = 3;  // of a vector, of a tile
+template <class Number> using Eight __attribute__((vector_size(LANES * sizeof(Number)))) = Number;
+using Lanes = Eight<float>;  // eight numbers that the processor treats as one
+// Python knows the first four as well. numbers (O, I), scales (O, I / group) or none, bias (O,) or none; bytes a number:
+// 4 (float32), 2 (bfloat16), 1 (int8). An RMS norm is not centred. keys and values of each layer (B, G, slots, K).
+struct Matrix { const void* numbers; const float *scales, *bias; long n_in, n_out, group, bytes; };
+struct Norm { const float *scale, *shift; float eps; int centred; };
+struct Layer { Norm attention_norm, mlp_norm; Matrix qkv, out, up, down, gate; };  // a gate makes the MLP a SwiGLU
+struct Step { const Layer* layers; long n_layers, D, H, G, K, B, past, slots; float **keys, **values, *cos, *sin; };
+struct Product { const Matrix& m; const float* x; float* y; long rows; bool adds; };  // adds: to what y holds
+template <class Vector, class From> inline Vector read(const From* from) {
     Vector value;
     std::memcpy(&value, from, sizeof value);  // one load, of any alignment
     return value;
 }
 inline Lanes load(const float* w) { return read<Lanes>(w); }
-#ifdef __AVX2__  // the general form below is four instructions longer
-inline Lanes load(const int8_t* w) { return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadu_si64(w))); }
-#else
-inline Lanes load(const int8_t* w) { return __builtin_convertvector(__builtin_convertvector(read<Bytes>(w), Wide), Lanes); }
-#endif
-inline Lanes load(const BFloat16* w) {
-    Bits bits = __builtin_convertvector(read<Halves>(w), Bits) << 16;
-    return read<Lanes>(&bits);
+inline Lanes load(const uint16_t* w) {  // bfloat16, which is the upper half of a float32
+    return (Lanes)(__builtin_convertvector(read<Eight<uint16_t>>(w), Eight<uint32_t>) << 16);
 }
-inline float number(float w) { return w; }
-inline float number(int8_t w) { return w; }
-inline float number(BFloat16 w) {
-    uint32_t bits = uint32_t(w.bits) << 16;
-    return read<float>(&bits);
+inline Lanes load(const int8_t* w) { return __builtin_convertvector((Eight<int32_t>)WIDER(w), Lanes); }
+template <class Number> inline Lanes load(const Number* from, long n) {  // n numbers, and zeros behind them
+    if (n == LANES) return load(from);
+    Number part[LANES] = {};
+    std::copy(from, from + n, part);
+    return load(part);
 }
 
-inline float sum(Lanes v) {
-    float total = 0;
-    for (long lane = 0; lane < LANES; lane++) total += v[lane];
-    return total;
-}
-
-struct Task {
-    const float* x;
-    const float* scales;  // (O, I / group), or none
-    const float* bias;    // (O,), or none
-    float* y;
-    long n_in, n_out, group;
-};
-
-// C outputs from `o` on, of R rows from `b` on. The accumulators of this tile stay in registers.
-template <int C, int R, class Weight> void tile(const Task& task, const Weight* w, long o, long b) {
-    const long I = task.n_in, groups = (I + task.group - 1) / task.group;
-    Lanes totals[C][R] = {};
-    float rests[C][R] = {};
+// WIDTH outputs from `o` on, or those that are left, of R rows from `b` on. The sums of this tile stay in registers.
+template <int R, class Weight> void tile(const Product& p, long o, long b) {
+    const Matrix& m = p.m;
+    const Weight* w = static_cast<const Weight*>(m.numbers);
+    long at[WIDTH], groups = (m.n_in + m.group - 1) / m.group;  // the outputs; the last stands for those behind the end
+    for (int c = 0; c < WIDTH; c++) at[c] = std::min(o + c, m.n_out - 1);
+    Lanes totals[WIDTH][R] = {};
     for (long g = 0; g < groups; g++) {
-        const long start = g * task.group, end = std::min(start + task.group, I);
-        Lanes sums[C][R] = {};
-        float tails[C][R] = {};
-        long i = start;
-        for (; i + LANES <= end; i += LANES) {
-            Lanes weights[C];
-            for (int c = 0; c < C; c++) weights[c] = load(w + (o + c) * I + i);
-            for (int r = 0; r < R; r++) {
-                const Lanes x = load(task.x + (b + r) * I + i);
-                for (int c = 0; c < C; c++) sums[c][r] += weights[c] * x;
-            }
-        }
-        for (; i < end; i++)
-            for (int c = 0; c < C; c++)
-                for (int r = 0; r < R; r++) tails[c][r] += number(w[(o + c) * I + i]) * task.x[(b + r) * I + i];
-        for (int c = 0; c < C; c++) {
-            const float scale = task.scales ? task.scales[(o + c) * groups + g] : 1.0f;
-            for (int r = 0; r < R; r++) {
-                totals[c][r] += sums[c][r] * scale;
-                rests[c][r] += tails[c][r] * scale;
-            }
-        }
+        Lanes sums[WIDTH][R] = {};
+        auto add = [&](long i, long n) __attribute__((always_inline)) {
+            for (int r = 0; r < R; r++)
+                for (int c = 0; c < WIDTH; c++)
+                    sums[c][r] += load(w + at[c] * m.n_in + i, n) * load(p.x + (b + r) * m.n_in + i, n);
+        };
+        long i = g * m.group, end = std::min(i + m.group, m.n_in);
+        for (; i + LANES <= end; i += LANES) add(i, LANES);
+        if (i < end) add(i, end - i);
+        for (int c = 0; c < WIDTH; c++)
+            for (int r = 0; r < R; r++) totals[c][r] += sums[c][r] * (m.scales ? m.scales[at[c] * groups + g] : 1.0f);
     }
-    for (int c = 0; c < C; c++)
-        for (int r = 0; r < R; r++)
-            task.y[(b + r) * task.n_out + o + c] = sum(totals[c][r]) + rests[c][r] + (task.bias ? task.bias[o + c] : 0.0f);
+    for (int c = 0; c < WIDTH && o + c < m.n_out; c++)
+        for (int r = 0; r < R; r++) {
+            float& y = p.y[(b + r) * m.n_out + o + c];
+            y = (p.adds ? y : 0) + (m.bias ? m.bias[o + c] : 0);
+            for (long lane = 0; lane < LANES; lane++) y += totals[c][r][lane];
+        }
 }
-
-template <int C, class Weight> void outputs(const Task& task, const Weight* w, long o, long rows) {
+template <class Weight> void outputs(const Product& p, long o) {
     long b = 0;
-    for (; b + 4 <= rows; b += 4) tile<C, 4>(task, w, o, b);
-    if (rows - b == 3) tile<C, 3>(task, w, o, b);
-    if (rows - b == 2) tile<C, 2>(task, w, o, b);
-    if (rows - b == 1) tile<C, 1>(task, w, o, b);
+    for (; b + 4 <= p.rows; b += 4) tile<4, Weight>(p, o, b);
+    for (; b < p.rows; b++) tile<1, Weight>(p, o, b);
+}
+void multiply(const Product& p) {
+#pragma omp for schedule(static)
+    for (long o = 0; o < p.m.n_out; o += WIDTH)
+        p.m.bytes == 4 ? outputs<float>(p, o) : p.m.bytes == 2 ? outputs<uint16_t>(p, o) : outputs<int8_t>(p, o);
 }
 
-template <class Weight> void product(const Task& task, const Weight* w, long rows, int threads) {
-    const long whole = task.n_out / WIDTH;
-#pragma omp parallel for schedule(static) num_threads(threads)
-    for (long n = 0; n < whole; n++) outputs<WIDTH>(task, w, WIDTH * n, rows);
-    for (long o = WIDTH * whole; o < task.n_out; o++) outputs<1>(task, w, o, rows);
+inline float exponential(float x) {  // 2^n e^r, |r| <= ln 2 / 2, r by a polynomial: loops over this become vector code
+    const float bounded = std::min(std::max(x, -87.0f), 88.0f), n = std::nearbyint(bounded * 1.44269504f);
+    const float r = bounded - n * 0.693359375f + n * 2.12194440e-4f;
+    const int32_t bits = (int32_t(n) + 127) << 23;
+    return read<float>(&bits) * (1 + r * (1 + r * (1 / 2.f + r * (1 / 6.f + r * (1 / 24.f + r * (1 / 120.f + r / 720))))));
 }
-
-}  // namespace
-
-#define ENTRY(name, Weight)                                                                                        \
-    extern "C" void name(const float* x, const void* w, const float* scales, const float* bias, float* y, long rows, \
-                         long n_in, long n_out, long group, int threads) {                                         \
-        product({x, scales, bias, y, n_in, n_out, group}, static_cast<const Weight*>(w), rows, threads);           \
+void normalise(const Norm& norm, const float* all, float* to, long rows, long D) {
+#pragma omp for schedule(static)
+    for (long b = 0; b < rows; b++) {
+        const float* x = all + b * D;
+        float mean = 0, square = 0;
+        for (long d = 0; norm.centred && d < D; d++) mean += x[d] / D;
+        for (long d = 0; d < D; d++) square += (x[d] - mean) * (x[d] - mean);
+        const float by = 1 / std::sqrt(square / D + norm.eps);
+        for (long d = 0; d < D; d++) to[b * D + d] = (x[d] - mean) * by * norm.scale[d] + (norm.shift ? norm.shift[d] : 0);
     }
-
-ENTRY(product_float32, float)
-ENTRY(product_bfloat16, BFloat16)
-ENTRY(product_int8, int8_t)
+}
+// The new keys and values go into the cache, and the queries look at all: qkv (B, (H + 2 G) K) -> seen (B, H K).
+void attend(const Step& s, float* keys, float* values, float* qkv, float* seen) {
+    const long K = s.K, share = s.H / s.G, S = s.past + 1;
+#pragma omp for schedule(static)
+    for (long n = 0; n < s.B * s.G; n++) {  // a key/value head of a row, and the queries that share it
+        float *row = qkv + n / s.G * (s.H + 2 * s.G) * K, *q = row + n % s.G * share * K;
+        float *k = row + (s.H + n % s.G) * K, *v = k + s.G * K;
+        float *all_k = keys + n * s.slots * K, *all_v = values + n * s.slots * K;
+        for (long h = 0; s.cos && h <= share; h++)  // rotary positions: pairs (i, i + K/2) of each query and the key
+            for (long i = 0, j = K / 2; j < K; i++, j++) {
+                float *x = h < share ? q + h * K : k, a = x[i], b = x[j];
+                x[i] = a * s.cos[i] - b * s.sin[i], x[j] = b * s.cos[i] + a * s.sin[i];
+            }
+        std::copy(k, k + K, all_k + s.past * K);
+        std::copy(v, v + K, all_v + s.past * K);
+        std::vector<float> scores(share * S);
+        for (long o = 0; o < S; o += WIDTH)
+            outputs<float>({{all_k, nullptr, nullptr, K, S, K, 4}, q, scores.data(), share, false}, o);
+        for (long h = 0; h < share; h++) {
+            float *p = &scores[h * S], *y = seen + (n * share + h) * K, total = 0, most = *std::max_element(p, p + S);
+            for (long t = 0; t < S; t++) p[t] = exponential((p[t] - most) / std::sqrt(float(K)));
+            for (long t = 0; t < S; t++) total += p[t];
+            for (long t = 0; t < S; t++)
+                for (long i = 0; i < K; i++) y[i] = (t ? y[i] : 0) + p[t] / total * all_v[t * K + i];
+        }
+    }
+}
+}  // namespace
+extern "C" void product(const Matrix& m, const float* x, float* y, long rows, int threads) {
+#pragma omp parallel num_threads(threads)
+    multiply({m, x, y, rows, false});
+}
+extern "C" void step(const Step& s, float* x, int threads) {  // x (B, D) -> x (B, D)
+    const long B = s.B, F = s.layers->up.n_out;
+    std::vector<float> normed(B * s.D), qkv(B * (s.H + 2 * s.G) * s.K), seen(B * s.H * s.K), up(B * F), gate(B * F);
+#pragma omp parallel num_threads(threads)
+    for (const Layer* layer = s.layers; layer < s.layers + s.n_layers; layer++) {
+        normalise(layer->attention_norm, x, normed.data(), B, s.D);
+        multiply({layer->qkv, normed.data(), qkv.data(), B, false});
+        attend(s, s.keys[layer - s.layers], s.values[layer - s.layers], qkv.data(), seen.data());
+        multiply({layer->out, seen.data(), x, B, true});
+        normalise(layer->mlp_norm, x, normed.data(), B, s.D);
+        multiply({layer->up, normed.data(), up.data(), B, false});
+        if (layer->gate.numbers) multiply({layer->gate, normed.data(), gate.data(), B, false});
+#pragma omp for schedule(static)
+        for (long i = 0; i < B * F; i++)  // SwiGLU, or GELU by tanh: each is a sigmoid times something
+            up[i] = layer->gate.numbers ? up[i] * gate[i] / (1 + exponential(-gate[i])) :
+                up[i] / (1 + exponential(-1.5957691216f * (up[i] + 0.044715f * up[i] * up[i] * up[i])));
+        multiply({layer->down, up.data(), x, B, true});
+    }
+}

@@ -2,6 +2,7 @@
 
 One C++ file, `matvec.cpp`, is built with the system's compiler at first use and kept in MINILM_HOME under a name that
 depends on its text, the flags and the machine. Where there is no compiler, torch multiplies, and `why_not()` says why.
+The same file has a whole step of a GPT, for `minilm.fast.step`.
 
     model = use_matvec(model)                                   # float32
     model = quantize(model, to_int8, product=matvec.product)    # minilm.decoding.quantize
@@ -28,7 +29,7 @@ from minilm.runtime import minilm_home, multiplies_bfloat16, whole_file
 SOURCE = Path(__file__).with_suffix(".cpp")
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-fPIC", "-fopenmp")
 COMPILERS = ("g++", "clang++", "c++")
-ENTRIES = {torch.float32: "product_float32", torch.bfloat16: "product_bfloat16", torch.int8: "product_int8"}
+TYPES = (torch.float32, torch.bfloat16, torch.int8)  # of the weights; x and y are float32
 MOST_ROWS = 64  # beyond it a product computes more than it reads, and is left to torch
 OTHER_WEIGHTS = 2**24  # numbers, 64 MB: when they have been read, no matrix is in the cache, as between two tokens
 SECONDS_LIMIT = 300  # of building, which takes two on a machine with nothing else to do
@@ -36,6 +37,25 @@ SECONDS_LIMIT = 300  # of building, which takes two on a machine with nothing el
 
 class NoKernel(Exception):
     """The C++ file could not be built or loaded here; the message says why."""
+
+
+class Fields(ctypes.Structure):
+    """A matrix as `matvec.cpp` knows it: addresses and sizes. Whoever makes one keeps the arrays alive."""
+
+    _fields_ = (
+        *[(name, ctypes.c_void_p) for name in ("numbers", "scales", "bias")],
+        *[(name, ctypes.c_long) for name in ("n_in", "n_out", "group", "bytes")],
+    )
+
+    @classmethod
+    def of(cls, numbers: Tensor, scales: Tensor | None, bias: Tensor | None) -> "Fields":
+        n_out, n_in = numbers.shape
+        group = n_in if scales is None else -(-n_in // scales.shape[1])
+        return cls(numbers.data_ptr(), address(scales), address(bias), n_in, n_out, group, numbers.itemsize)
+
+
+def address(array: Tensor | None) -> int | None:
+    return None if array is None else array.data_ptr()
 
 
 def build() -> Path:
@@ -90,19 +110,18 @@ def run(command: list[str]) -> None:
 
 
 @functools.cache
-def kernels() -> dict[torch.dtype, Callable[..., None]] | str:
-    """{type of the weights: the function of the library}, built at the first call; a sentence where there is none."""
+def kernels() -> ctypes.CDLL | str:
+    """The library with `product` and `step`, built at the first call; a sentence where there is none."""
     try:
         library = ctypes.CDLL(str(build()))
-        found = {dtype: getattr(library, name) for dtype, name in ENTRIES.items()}
+        library.product.argtypes = [*[ctypes.c_void_p] * 3, ctypes.c_long, ctypes.c_int]
+        library.step.argtypes = [*[ctypes.c_void_p] * 2, ctypes.c_int]
+        library.product.restype = library.step.restype = None
     except NoKernel as error:
         return str(error)
     except (OSError, AttributeError) as error:  # without torch's OpenMP in reach, or a file that is no library
         return f"the library does not load: {error}"
-    for function in found.values():
-        function.argtypes = [*[ctypes.c_void_p] * 5, *[ctypes.c_long] * 4, ctypes.c_int]
-        function.restype = None
-    return found
+    return library
 
 
 def why_not() -> str | None:
@@ -117,7 +136,7 @@ def fits(x: Tensor, numbers: Tensor, scales: Tensor | None, bias: Tensor | None)
         x.dtype is torch.float32
         and x.is_cpu
         and numbers.is_cpu
-        and numbers.dtype in ENTRIES
+        and numbers.dtype in TYPES
         and numbers.is_contiguous()
         and (scales is None) == (numbers.dtype is not torch.int8)
         and (scales is None or (scales.dtype is torch.float32 and scales.is_contiguous()))
@@ -144,28 +163,16 @@ def kernel_product(x: Tensor, numbers: Tensor, scales: Tensor | None = None, bia
             f"the kernel multiplies x (..., {n_in}) in float32 by a contiguous matrix on the CPU without gradients, "
             f"int8 with scales; x is {tuple(x.shape)} in {x.dtype}, the matrix in {numbers.dtype}"
         )
-    return call(found[numbers.dtype], x, numbers, scales, bias)
+    return call(found, x, numbers, scales, bias)
 
 
-def call(
-    function: Callable[..., None], x: Tensor, numbers: Tensor, scales: Tensor | None, bias: Tensor | None
-) -> Tensor:
-    """The product by a function of the library; it gets addresses, so that nothing is checked from here on."""
+def call(library: ctypes.CDLL, x: Tensor, numbers: Tensor, scales: Tensor | None, bias: Tensor | None) -> Tensor:
+    """The product by the library; it gets addresses, so that nothing is checked from here on."""
     n_out, n_in = numbers.shape
     rows = x.reshape(-1, n_in).contiguous()
     y = x.new_empty((*x.shape[:-1], n_out))
-    function(
-        rows.data_ptr(),
-        numbers.data_ptr(),
-        None if scales is None else scales.data_ptr(),
-        None if bias is None else bias.data_ptr(),
-        y.data_ptr(),
-        rows.shape[0],
-        n_in,
-        n_out,
-        n_in if scales is None else -(-n_in // scales.shape[1]),
-        torch.get_num_threads(),
-    )
+    matrix = ctypes.byref(Fields.of(numbers, scales, bias))
+    library.product(matrix, rows.data_ptr(), y.data_ptr(), len(rows), torch.get_num_threads())
     return y
 
 
@@ -190,7 +197,7 @@ def product(x: Tensor, numbers: Tensor, scales: Tensor | None = None, bias: Tens
     if not few or isinstance(found, str) or not fits(x, numbers, scales, bias):
         return torch_product(x, numbers, scales, bias)
     if kernel_wins(x, numbers, scales):
-        return call(found[numbers.dtype], x, numbers, scales, bias)
+        return call(found, x, numbers, scales, bias)
     return torch_product(x, numbers, scales, bias)
 
 
@@ -249,22 +256,18 @@ class Matrix:
     """
 
     def __init__(self, numbers: Tensor, scales: Tensor | None, bias: Tensor | None) -> None:
-        self.arrays = (numbers, scales, bias)
-        (self.n_out, self.n_in), found = numbers.shape, kernels()
-        self.kernel = None if isinstance(found, str) else found.get(numbers.dtype)
-        self.addresses = [None if array is None else array.data_ptr() for array in self.arrays]
-        self.group = self.n_in if scales is None else -(-self.n_in // scales.shape[1])
+        self.arrays, self.fields = (numbers, scales, bias), Fields.of(numbers, scales, bias)
+        found = kernels()
+        self.library = None if isinstance(found, str) else found
         self.wins: dict[tuple[int, int], bool] = {}  # (rows, threads) -> by the kernel
 
     def __call__(self, x: Tensor) -> Tensor:
         kind = n_rows, n_threads = x.shape[0], torch.get_num_threads()  # len(x) takes as long as a small product
         if kind not in self.wins:
-            few = self.kernel is not None and 0 < n_rows <= MOST_ROWS and fits(x, *self.arrays)
+            few = self.library is not None and 0 < n_rows <= MOST_ROWS and fits(x, *self.arrays)
             self.wins[kind] = few and kernel_wins(x, *self.arrays[:2])
-        if self.kernel is None or not self.wins[kind] or x.dtype is not torch.float32:
+        if self.library is None or not self.wins[kind] or x.dtype is not torch.float32:
             return torch_product(x, *self.arrays)
-        x = x.contiguous()
-        y = torch.empty(n_rows, self.n_out)
-        shape = (n_rows, self.n_in, self.n_out, self.group, n_threads)
-        self.kernel(x.data_ptr(), *self.addresses, y.data_ptr(), *shape)
+        x, y = x.contiguous(), torch.empty(n_rows, self.fields.n_out)
+        self.library.product(ctypes.byref(self.fields), x.data_ptr(), y.data_ptr(), n_rows, n_threads)
         return y

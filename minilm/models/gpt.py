@@ -105,7 +105,7 @@ class GPT(nn.Module):
 
     def new_cache(self, batch: int, max_length: int | None = None) -> KVCache:
         """An empty cache for `batch` rows of at most max_length tokens (default: the context length)."""
-        config, weight = self.config, self.norm.weight  # the embedding may be stored rounded
+        config, weight = self.config, next(self.norm.parameters())  # the embedding may be stored rounded
         shape = (batch, config.kv_heads, max_length or config.context_length, config.d_head)
         return KVCache(config.n_layers, shape, weight.dtype, weight.device)
 
