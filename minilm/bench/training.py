@@ -38,7 +38,7 @@ QUICK = {
     "n_layers": 1, "d_model": 64, "context_length": 64, "batch_size": 24, "warmup": 5, "ngram_dropout": 0.0,
     "learning_rate": 0.02, "matrix_learning_rate": 0.03,
 }  # fmt: skip
-QUICK_STEPS = 50
+QUICK_STEPS = 80
 SECONDS = (60.0, 120.0, 300.0)
 N_LOOKS = 20
 
