@@ -84,6 +84,19 @@ def n_cores() -> int:
 
 
 @contextmanager
+def evaluation_mode(model: Any) -> Iterator[None]:
+    """Inside, a model leaves out what is for training (dropout); afterwards its mode is as before. Counted models have none."""
+    training = getattr(model, "training", False)
+    if training:
+        model.eval()
+    try:
+        yield
+    finally:
+        if training:
+            model.train()
+
+
+@contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
     """A path to write to, beside `path`, whose place it takes when the block ends well: a file appears whole or not at all."""
     path = Path(path)

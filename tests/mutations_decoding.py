@@ -166,8 +166,7 @@ DECODING: list[tuple[str, str, list[tuple[str, str, str]]]] = [
             ("generate: slides too far", "max(1, limit // 2)", "max(1, limit // 2 - 1)"),
             ("generate: a token read twice", "            read = len(text)\n", "            read = len(text) - 1\n"),
             ("generate: slides too late", "len(text) - start > limit:", "len(text) - start > limit + 1:"),
-            ("generate: dropout stays on", "        model.eval()\n", "        model.train()\n"),
-            ("generate: never trains again", "        if training:\n            model.train()\n", "        pass\n"),
+            ("generate: dropout stays on", "evaluation_mode(model)", "evaluation_mode(None)"),
             (
                 "generate: the stop token is given",
                 "        if token in stop_tokens:\n            return\n        yield token\n",
@@ -176,13 +175,20 @@ DECODING: list[tuple[str, str, list[tuple[str, str, str]]]] = [
         ],
     ),
     (
+        "minilm/runtime.py",
+        "test_generate.py::test_mode_and_gradients_are_restored_even_between_tokens test_distill.py",
+        [
+            ("evaluation mode: dropout stays on", "        model.eval()\n", "        pass\n"),
+            ("evaluation mode: not restored", "            model.train()\n", "            pass\n"),
+        ],
+    ),
+    (
         "minilm/decoding/reading.py",
         "test_beam.py::test_models_of_the_house[True-ngram] test_beam.py::test_models_of_the_house[False-gpt]",
         [
             ("reading: the filling stays", "cache.rollback(longest - lengths)", "pass"),
             ("reading: behind the filling", "lengths[:, None] - 1", "lengths[:, None] * 0 + longest - 1"),
-            ("reading: dropout stays on", "        model.eval()\n", "        pass\n"),
-            ("reading: mode not restored", "            model.train()\n", "            pass\n"),
+            ("reading: dropout stays on", "evaluation_mode(model)", "evaluation_mode(None)"),
         ],
     ),
     (

@@ -15,10 +15,9 @@ TRAINING: list[tuple[str, str, list[tuple[str, str, str]]]] = [
             ("distill: its size lost", "return temperature**2 * terms", "return terms"),
             ("distill: ignored targets counted", "terms.sum(-1).where(counted, 0.0).sum()", "terms.sum()"),
             ("distill: mean over all targets", "counted.sum().clamp(min=1)", "counted.numel()"),
-            ("distill: what is ruled out is NaN", "wanted.masked_fill(p == 0, 0.0) - found", "wanted - found"),
+            ("distill: what is ruled out is NaN", "wanted.masked_fill(ruled_out, 0.0) - found", "wanted - found"),
             ("distill: shares swapped", "share * learned + (1 - share) *", "(1 - share) * learned + share *"),
-            ("distill: the teacher keeps its dropout", "        teacher.eval()\n", "        pass\n"),
-            ("distill: the teacher's mode is left", "            teacher.train()\n", "            pass\n"),
+            ("distill: the teacher keeps its dropout", "evaluation_mode(teacher)", "evaluation_mode(None)"),
         ],
     ),
     (

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from minilm.runtime import evaluation_mode
+
 OVERFLOWS = ("stop", "slide")
 Choice = Callable[[Tensor, list[list[int]]], Tensor]  # logits (B, V), the texts of the rows -> ids (B,)
 
@@ -82,18 +84,12 @@ def next_logits(model: Any, ids: list[int], cache: Any = None) -> Tensor:
 
     Mode and gradients are as before on return: between two tokens, the caller may do with the model what it likes.
     """
-    training = getattr(model, "training", False)
-    if training:
-        model.eval()
-    try:
+    with evaluation_mode(model):
         batch = torch.tensor([ids], device=device_of(model))  # (1, T)
         if hasattr(model, "hidden"):  # the head is large: apply it to the last token only
             return model.head(model.hidden(batch, cache)[:, -1])
         logits = model(batch) if cache is None else model(batch, cache=cache)
         return logits[:, -1]
-    finally:
-        if training:
-            model.train()
 
 
 def device_of(model: Any) -> torch.device:

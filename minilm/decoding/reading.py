@@ -12,20 +12,14 @@ import torch
 from torch import Tensor
 
 from minilm.decoding.generate import device_of
+from minilm.runtime import evaluation_mode
 
 
 @contextmanager
 def evaluating(model: Any) -> Iterator[None]:
     """Inside: evaluation mode (no dropout) and no gradients. Afterwards the model's mode is as before."""
-    training = getattr(model, "training", False)
-    if training:
-        model.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        if training:
-            model.train()
+    with evaluation_mode(model), torch.inference_mode():
+        yield
 
 
 def logits_at(model: Any, ids: Tensor, places: Tensor, cache: Any = None) -> Tensor:

@@ -17,6 +17,7 @@ import torch
 
 from minilm.metrics import bits_per_byte, perplexity
 from minilm.models.mixture import Mixture, mix_log_probs
+from minilm.runtime import evaluation_mode
 from minilm.text.token_file import TokenFile
 from minilm.text.tokenizer import Tokenizer
 
@@ -148,14 +149,7 @@ def windows(ids: np.ndarray, end_of_text: int, context_length: int) -> Iterator[
 @contextmanager
 def evaluating(model: Any) -> Iterator[torch.device]:
     """No gradients and no dropout; the model's mode is as before at the end. Yields the device of the weights."""
-    training = getattr(model, "training", False)
     weights = model.parameters() if isinstance(model, torch.nn.Module) else ()
     device = next((weight.device for weight in weights), torch.device("cpu"))
-    if training:
-        model.eval()
-    try:
-        with torch.inference_mode():
-            yield device
-    finally:
-        if training:
-            model.train()
+    with evaluation_mode(model), torch.inference_mode():
+        yield device

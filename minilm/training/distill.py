@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from minilm.layers.basic import log_softmax
+from minilm.runtime import evaluation_mode
 from minilm.training.loss import IGNORE, LossFunction, cross_entropy
 
 
@@ -30,9 +31,8 @@ def distillation_loss(teacher: Tensor, student: Tensor, targets: Tensor, tempera
     precision = torch.promote_types(student.dtype, torch.float32)
     wanted, found = (log_softmax(logits.to(precision) / temperature) for logits in (teacher, student))
     p = wanted.exp()
-    terms = p * (
-        wanted.masked_fill(p == 0, 0.0) - found.masked_fill(p == 0, 0.0)
-    )  # 0 log 0 = 0: a teacher may rule out
+    ruled_out = p == 0  # by the teacher: 0 log 0 counts as 0
+    terms = p * (wanted.masked_fill(ruled_out, 0.0) - found.masked_fill(ruled_out, 0.0))
     counted = targets != IGNORE
     return temperature**2 * terms.sum(-1).where(counted, 0.0).sum() / counted.sum().clamp(min=1)
 
@@ -59,11 +59,5 @@ def distilled(teacher: Callable[[Tensor], Tensor], share: float = 0.5, temperatu
 @torch.no_grad()
 def ask(teacher: Any, inputs: Tensor) -> Tensor:
     """The teacher's logits (B, T, V), without dropout; its mode is as before afterwards."""
-    training = getattr(teacher, "training", False)
-    if training:
-        teacher.eval()
-    try:
+    with evaluation_mode(teacher):
         return teacher(inputs)
-    finally:
-        if training:
-            teacher.train()

@@ -105,7 +105,7 @@ class Optimizer:
 
     def update(self, p: Tensor, gradient: Tensor, memory: Memory, group: Group) -> None:
         """Change one parameter in place, given its gradient and what `memory` keeps from earlier steps."""
-        raise NotImplementedError
+        raise NotImplementedError  # each optimizer has its own
 
     def update_rows(self, p: Tensor, gradient: Tensor, memory: Memory, group: Group) -> None:
         """Change the rows of a table that a sparse gradient names; the same rule for all optimizers."""
