@@ -6,9 +6,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import field
+from dataclasses import field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,18 @@ def minilm_home() -> Path:
 def option(default: Any, help: str, low: float = -math.inf, high: float = math.inf, choices: tuple = ()) -> Any:
     """A dataclass field with the sentence that `--help` prints and what it may be: low to high, or one of `choices`."""
     return field(default=default, metadata={"help": help, "low": low, "high": high, "choices": choices})
+
+
+def check_options(config: Any) -> None:
+    """Hold each `option` of a dataclass against what it may be; ValueError for a value that is out of its range."""
+    for known in fields(config):
+        value, choices = getattr(config, known.name), known.metadata["choices"]
+        low, high = known.metadata["low"], known.metadata["high"]
+        if choices and value not in choices:
+            raise ValueError(f"{known.name} is {value!r}: choose one of {', '.join(choices)}")
+        if not choices and value is not None and not low <= value <= high:
+            bounds = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
+            raise ValueError(f"{known.name} is {value}: it must be {bounds}")
 
 
 def set_seed(seed: int) -> None:
@@ -109,25 +121,43 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError in what runs inside once it takes longer. Only the main thread of a POSIX system can be stopped."""
+def time_limit(seconds: float, patience: float = 10.0) -> Iterator[None]:
+    """Raise TimeoutError in what runs inside once it has computed for longer, or once `patience` times as long has passed.
+
+    The first is processor time of this thread: a busy machine makes nobody late, and nor do other threads. The second is
+    time on the clock, for what sleeps or waits. Only the main thread of a POSIX system can be stopped.
+    """
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield
         return
+    said, latest = f"it takes longer than {seconds:g} s", patience * seconds
+    with (
+        alarm(signal.ITIMER_REAL, signal.SIGALRM, time.monotonic, latest, f"it waits for longer than {latest:g} s"),
+        alarm(signal.ITIMER_PROF, signal.SIGPROF, time.thread_time, seconds, said),
+    ):
+        yield
 
-    def stop(*_: Any) -> None:
-        raise TimeoutError(f"it takes longer than {seconds:g} s")
 
-    started = time.monotonic()
-    handler = signal.signal(signal.SIGALRM, stop)
-    outer, _ = signal.setitimer(signal.ITIMER_REAL, seconds)  # an alarm that was set before goes on afterwards
+@contextmanager
+def alarm(timer: int, signal_number: int, clock: Callable[[], float], seconds: float, message: str) -> Iterator[None]:
+    """Raise TimeoutError with the message in what runs inside once the clock has gone on by more than `seconds`."""
+    started = clock()
+
+    def ring(*_: Any) -> None:
+        left = seconds - (clock() - started)
+        if left <= 0.001:
+            raise TimeoutError(message)
+        signal.setitimer(timer, left)  # the timer has counted what the clock does not: other threads
+
+    handler = signal.signal(signal_number, ring)
+    outer, _ = signal.setitimer(timer, seconds)  # one that was set before goes on afterwards
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(timer, 0)
+        signal.signal(signal_number, handler)
         if outer:
-            signal.setitimer(signal.ITIMER_REAL, max(0.001, outer - (time.monotonic() - started)))
+            signal.setitimer(timer, max(0.001, outer - (clock() - started)))
 
 
 def keep_freed_memory() -> bool:

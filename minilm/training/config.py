@@ -3,10 +3,9 @@
 No torch, so that `--help` is quick.
 """
 
-import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
-from minilm.runtime import option
+from minilm.runtime import check_options, option
 
 
 @dataclass(frozen=True)
@@ -50,11 +49,4 @@ class TrainConfig:
     compile: bool = option(False, "make the model faster by torch.compile; the first step takes a minute longer")
 
     def __post_init__(self) -> None:
-        for known in fields(self):
-            value, choices = getattr(self, known.name), known.metadata["choices"]
-            low, high = known.metadata["low"], known.metadata["high"]
-            if choices and value not in choices:
-                raise ValueError(f"{known.name} is {value!r}: choose one of {', '.join(choices)}")
-            if not choices and value is not None and not low <= value <= high:
-                bounds = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
-                raise ValueError(f"{known.name} is {value}: it must be {bounds}")
+        check_options(self)

@@ -1,6 +1,7 @@
-"""A training run in a folder: plan, train, log each step, look at the validation text, save, and go on after a break.
+"""A training run in a folder: plan, train, log each step, look at the validation data, save, and go on after a break.
 
-The folder holds train.tokens and validation.tokens, log.jsonl (a line a step) and the checkpoints step-000123/.
+The folder holds log.jsonl (a line a step) and the checkpoints step-000123/; in pretraining also train.tokens and
+validation.tokens.
 """
 
 import json
@@ -14,6 +15,7 @@ from torch import nn
 
 from minilm.evaluation.evaluate import evaluate
 from minilm.runtime import keep_freed_memory
+from minilm.text.tokenizer import Tokenizer
 from minilm.training.batches import Batches
 from minilm.training.budget import forecast, look_tokens, plan
 from minilm.training.checkpoint import Checkpoint, save_checkpoint
@@ -21,6 +23,7 @@ from minilm.training.config import TrainConfig
 from minilm.training.loop import Record, train
 from minilm.training.loss import LossFunction, next_token_loss
 from minilm.training.muon import build_optimizer
+from minilm.training.optim import Optimizer
 from minilm.training.prepare import Prepared
 
 
@@ -60,23 +63,51 @@ def run_training(
         outlook = forecast(model, config, prepared, eval_bytes)
         planned = asdict(outlook)
         say(outlook.describe(time.time()))
-    optimizer = build_optimizer(model, config)
-    step, seconds = 0, 0.0
-    if resume is not None:
-        resume.resume(optimizer, batches)
-        step, seconds = resume.step, resume.state["seconds"]
 
     def bits_per_byte(model: nn.Module) -> float:
         return evaluate(model, prepared.validation, prepared.tokenizer, max_bytes=eval_bytes).bits_per_byte
 
+    history = train_in_folder(
+        model, prepared.tokenizer, batches, config, run, about={**about, "plan": planned}, resume=resume,
+        loss_function=loss_function, evaluate=bits_per_byte, on_step=on_step, progress=progress,
+    )  # fmt: skip
+    if history:
+        history[-1]["plan"] = planned
+    return history
+
+
+def train_in_folder(
+    model: Any,
+    tokenizer: Tokenizer,
+    batches: Any,
+    config: TrainConfig,
+    run: Path,
+    *,
+    about: Mapping[str, Any],
+    evaluate: Callable[[nn.Module], float],
+    optimizer: Optimizer | None = None,
+    resume: Checkpoint | None = None,
+    loss_function: LossFunction = next_token_loss,
+    on_step: Callable[[int, nn.Module, Record], None] | None = None,
+    progress: bool = True,
+) -> list[Record]:
+    """`train` with a log and checkpoints in the folder `run`; `batches` can say and restore where they are.
+
+    What makes a checkpoint the best is the score of `evaluate`: lower is better. `about`, the config and the seconds so far
+    are stored in each. A resumed run passes the checkpoint whose model this is, and batches made as those of the first.
+    """
+    optimizer = optimizer or build_optimizer(model, config)
+    step, seconds = 0, 0.0
+    if resume is not None:
+        resume.resume(optimizer, batches)
+        step, seconds = resume.step, resume.state["seconds"]
     saved = step
 
     def save(step: int, model: nn.Module, record: Record) -> None:
         nonlocal saved
-        state = {**about, "train": asdict(config), "plan": planned, "seconds": record["seconds"]}
         save_checkpoint(
-            run, model, prepared.tokenizer,
-            step=step, validation=record.get("validation"), optimizer=optimizer, batches=batches, state=state,
+            run, model, tokenizer, step=step, validation=record.get("validation"), optimizer=optimizer,
+            batches=batches, state={**about, "train": asdict(config), "seconds": record["seconds"]},
         )  # fmt: skip
         saved = step
 
@@ -95,12 +126,10 @@ def run_training(
 
         history = train(
             model, batches, config, loss_function=loss_function,
-            optimizer=optimizer, evaluate=bits_per_byte, on_step=after_step, progress=progress, start=step, seconds=seconds,
+            optimizer=optimizer, evaluate=evaluate, on_step=after_step, progress=progress, start=step, seconds=seconds,
         )  # fmt: skip
     if history and saved != history[-1]["step"]:
         save(history[-1]["step"], model, history[-1])
-    if history:
-        history[-1]["plan"] = planned
     return history
 
 
