@@ -22,17 +22,21 @@ from minilm.bench.decoding import (
 from minilm.bench.table import Request
 from minilm.cli.main import main
 from minilm.decoding.quantize import QuantizedLinear
-from minilm.models.config import gpt2_config
+from minilm.models.config import gpt2_config, llama_config
 from minilm.models.gpt import GPT
 
 TINY = gpt2_config(vocab_size=61, context_length=48, d_model=24, n_layers=2, n_heads=3)
+TINY_LLAMA = llama_config(
+    vocab_size=61, context_length=48, d_model=24, n_layers=2, n_heads=3, n_kv_heads=1, tie_embeddings=True
+)
 
 
+@pytest.mark.parametrize("config", [TINY, TINY_LLAMA], ids=["GPT-2", "Llama"])
 @pytest.mark.parametrize("side", [SIDES["plain"], SIDES["fast"], WITHOUT_CACHE], ids=["plain", "fast", "no cache"])
 @torch.inference_mode()
-def test_both_sides_write_the_same_text(side):
-    model, peer = both(TINY, side, seed=3)
-    prompts = random_ids(TINY, 3, 9, seed=3)
+def test_both_sides_write_the_same_text(side, config):
+    model, peer = both(config, side, seed=3)
+    prompts = random_ids(config, 3, 9, seed=3)
     theirs = peer_decode(peer, prompts, 7)
     assert decode(model, prompts, 7, side.use_cache) == theirs
     assert decode(model, prompts[:1], 7, side.use_cache) == theirs[:1]
@@ -86,12 +90,13 @@ def test_bandwidth_reads_the_whole_array():
 
 def test_the_table_names_shapes_batches_sides_and_peers():
     names = [job.name for job in table(Request())]
-    assert len(names) == len(set(names)) == 2 * (1 + 3 * 4 + 4)
+    assert len(names) == len(set(names)) == 3 * (1 + 3 * 4 + 4)
     for name in (
         "124M, batch 1, no cache / transformers float32",
         "124M, batch 32, bfloat16 / transformers bfloat16",
         "10M, batch 8, int8 / transformers float32",
         "10M, prompt of 512, fast / transformers float32",
+        "135M Llama, batch 8, fast / transformers float32",
     ):
         assert name in names
     assert all(job.seconds > 0 for job in table(Request()))

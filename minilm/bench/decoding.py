@@ -22,7 +22,7 @@ from minilm.decoding.quantize import Rounded, quantize, stored_bytes, to_bfloat1
 from minilm.decoding.sampling import Sampler
 from minilm.fast.decode import use_kernels
 from minilm.fast.matvec import fastest, product
-from minilm.models.config import GPTConfig, gpt2_config
+from minilm.models.config import GPTConfig, gpt2_config, llama_config
 from minilm.models.gpt import GPT
 from minilm.pretrained.huggingface import config_to_huggingface, to_huggingface
 from minilm.runtime import n_cores, set_seed
@@ -30,7 +30,9 @@ from minilm.runtime import n_cores, set_seed
 SHAPES = {
     "124M": gpt2_config(vocab_size=50257, context_length=1024, d_model=768, n_layers=12, n_heads=12),
     "10M": gpt2_config(vocab_size=65, context_length=1024, d_model=384, n_layers=6, n_heads=6),
-}
+    "135M Llama": llama_config(vocab_size=49152, context_length=2048, d_model=576, n_layers=30, n_heads=9, n_kv_heads=3,
+                               d_ff=1536, tie_embeddings=True),  # the shape of SmolLM2-135M
+}  # fmt: skip
 BATCHES = (1, 8, 32)
 PROMPT, NEW, PREFILL = 32, 128, 512  # tokens
 SUMMED = 2**26  # numbers of float32 that are added up to measure the memory
@@ -127,15 +129,14 @@ def prefill_row(config: GPTConfig, side: Side, length: int, request: Request) ->
 def both(config: GPTConfig, side: Side, seed: int) -> tuple[Any, Any]:
     """Our model, prepared, and the peer's with the same weights before any rounding of ours."""
     try:
-        from transformers import GPT2Config, GPT2LMHeadModel
+        from transformers import AutoConfig, AutoModelForCausalLM
         from transformers.utils import logging
     except ImportError as error:
         raise ValueError(f"{error}: install the extra with pip install 'minilm[bench]'") from None
     logging.set_verbosity_error()
     set_seed(seed)
     model = GPT(config).eval()
-    settings = config_to_huggingface(config)
-    peer: Any = GPT2LMHeadModel(GPT2Config(**{name: settings[name] for name in settings if name != "architectures"}))
+    peer: Any = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config_to_huggingface(config)))
     peer.load_state_dict(to_huggingface(model), strict=False)
     return side.prepare(model), peer.to(side.peer).eval()
 

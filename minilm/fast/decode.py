@@ -126,13 +126,10 @@ def fused_hidden(
 ) -> Tensor:
     """`GPT.hidden`: ids (B, T) -> (B, T, D). By the readable one without a cache, with gradients, and where the
     rows have different lengths."""
-    (B, T), past = ids.shape, 0 if cache is None else int(cache.lengths[0])
-    if (
-        type(cache) is not KVCache
-        or torch.is_grad_enabled()
-        or model.training
-        or not fits_evenly(model, cache, past + T)
-    ):
+    (B, T), past = ids.shape, None
+    if type(cache) is KVCache and not torch.is_grad_enabled() and not model.training:
+        past = even_length(model, cache, T)
+    if past is None:
         return plain(ids, cache)
     x = model.embedding(ids)
     if model.positions is not None:
@@ -153,7 +150,7 @@ def through_layers(
     """x (B T, D), T tokens behind `past` cached ones in each row, places = (past, T) -> (B T, D)."""
     past, T = places
     (B, G, _, K), S = cache.keys[0].shape, past + T
-    mask = None if T == 1 else causal_mask(T, S)
+    mask = causal_mask(T, S) if past and T > 1 else None  # a prompt is causal from its beginning, which costs half
     for layer, keys, values in zip(layers, cache.keys, cache.values, strict=True):
         qkv = layer.qkv(norm_of(layer.attention_norm)(x)).view(B, T, -1, K).transpose(1, 2)  # (B, H + 2 G, T, K)
         H = qkv.shape[1] - 2 * G
@@ -162,18 +159,18 @@ def through_layers(
             q, k = turned(q, *turns), turned(k, *turns)
         keys[:, :, past:S], values[:, :, past:S] = k, v
         seen = functional.scaled_dot_product_attention(
-            q, keys[:, :, :S], values[:, :, :S], attn_mask=mask, enable_gqa=H != G
+            q, keys[:, :, :S], values[:, :, :S], attn_mask=mask, is_causal=not past, enable_gqa=H != G
         )
         x = x + layer.out(seen.transpose(1, 2).reshape(B * T, -1))
         x = x + mlp_of(layer, norm_of(layer.mlp_norm)(x))
     return x
 
 
-def fits_evenly(model: Any, cache: KVCache, end: int) -> bool:
-    """Whether all rows are equally long, and tokens up to `end` have room: the readable way says what is wrong if not."""
-    lengths = cache.lengths.tolist()
+def even_length(model: Any, cache: KVCache, n_new: int) -> int | None:
+    """How many tokens each row holds; None where that differs, or n_new more have no room: the readable way says what is wrong."""
+    past, *others = set(cache.lengths.tolist())
     room = min(cache.keys[0].shape[2], model.config.context_length)
-    return end <= room and min(lengths) == max(lengths)
+    return None if others or past + n_new > room else past
 
 
 def turning(model: Any, start: int, end: int, dtype: torch.dtype) -> tuple[Tensor, Tensor] | None:

@@ -1,8 +1,7 @@
 // Products of few rows, y = x w^T + bias, and made of them a step of a GPT: one new token a row, through all layers.
 // With one row each weight is read once and used once, so memory sets the pace: fewer bytes a weight are more tokens.
-// Weights become float32 in registers, never in memory; several rows share them. int8 has a scale for each group of
-// neighbouring inputs. All threads go side by side: an `omp for` shares out a loop, and waits until all of it is done.
-
+// Weights become float32 in registers, never in memory. int8 has a scale for each group of neighbouring inputs.
+// All threads go side by side: an `omp for` shares out a loop, and waits until all of it is done.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -16,10 +15,10 @@
 #endif
 namespace {
 constexpr long LANES = 8, WIDTH = 3;  // of a vector, of a tile
-template <class Number> using Eight __attribute__((vector_size(LANES * sizeof(Number)))) = Number;
+template <class Number, long n = LANES> using Eight __attribute__((vector_size(n * sizeof(Number)))) = Number;
 using Lanes = Eight<float>;  // eight numbers that the processor treats as one
 // Python knows the first four as well. numbers (O, I), scales (O, I / group) or none, bias (O,) or none; bytes a number:
-// 4 (float32), 2 (bfloat16), 1 (int8). An RMS norm is not centred. keys and values of each layer (B, G, slots, K).
+// 4 (float32), 2 (bfloat16, its upper half), 1 (int8). An RMS norm is not centred. keys, values of a layer (B, G, slots, K).
 struct Matrix { const void* numbers; const float *scales, *bias; long n_in, n_out, group, bytes; };
 struct Norm { const float *scale, *shift; float eps; int centred; };
 struct Layer { Norm attention_norm, mlp_norm; Matrix qkv, out, up, down, gate; };  // a gate makes the MLP a SwiGLU
@@ -31,9 +30,7 @@ template <class Vector, class From> inline Vector read(const From* from) {
     return value;
 }
 inline Lanes load(const float* w) { return read<Lanes>(w); }
-inline Lanes load(const uint16_t* w) {  // bfloat16, which is the upper half of a float32
-    return (Lanes)(__builtin_convertvector(read<Eight<uint16_t>>(w), Eight<uint32_t>) << 16);
-}
+inline Lanes load(const uint16_t* w) { return (Lanes)(__builtin_convertvector(read<Eight<uint16_t>>(w), Eight<uint32_t>) << 16); }
 inline Lanes load(const int8_t* w) { return __builtin_convertvector((Eight<int32_t>)WIDER(w), Lanes); }
 template <class Number> inline Lanes load(const Number* from, long n) {  // n numbers, and zeros behind them
     if (n == LANES) return load(from);
@@ -41,46 +38,50 @@ template <class Number> inline Lanes load(const Number* from, long n) {  // n nu
     std::copy(from, from + n, part);
     return load(part);
 }
-
-// WIDTH outputs from `o` on, or those that are left, of R rows from `b` on. The sums of this tile stay in registers.
+inline float sum(Lanes lanes) {  // by halves: an addition waits for the one before
+    const auto half = read<Eight<float, LANES / 2>>(&lanes) + read<Eight<float, LANES / 2>>((float*)&lanes + LANES / 2);
+    return (half[0] + half[1]) + (half[2] + half[3]);
+}
+// R rows from `b` on. One takes output `o` in the order in which its weights lie, the fastest for memory, in four sums that
+// do not wait for each other. Several take WIDTH outputs, whose weights they share. The sums stay in registers.
 template <int R, class Weight> void tile(const Product& p, long o, long b) {
+    constexpr int N = R == 1 ? 1 : R * WIDTH, U = R == 1 ? 4 : 1;  // number n is output o + n / R of row b + n % R
     const Matrix& m = p.m;
-    const Weight* w = static_cast<const Weight*>(m.numbers);
-    long at[WIDTH], groups = (m.n_in + m.group - 1) / m.group;  // the outputs; the last stands for those behind the end
-    for (int c = 0; c < WIDTH; c++) at[c] = std::min(o + c, m.n_out - 1);
-    Lanes totals[WIDTH][R] = {};
+    const Weight* w = static_cast<const Weight*>(m.numbers) + o * m.n_in;
+    const long groups = (m.n_in + m.group - 1) / m.group;
+    Lanes totals[N] = {};
     for (long g = 0; g < groups; g++) {
-        Lanes sums[WIDTH][R] = {};
-        auto add = [&](long i, long n) __attribute__((always_inline)) {
-            for (int r = 0; r < R; r++)
-                for (int c = 0; c < WIDTH; c++)
-                    sums[c][r] += load(w + at[c] * m.n_in + i, n) * load(p.x + (b + r) * m.n_in + i, n);
+        Lanes sums[U][N] = {};
+        auto add = [&](int u, long i, long lanes) __attribute__((always_inline)) {
+            for (int n = 0; n < N; n++)
+                sums[u][n] += load(w + n / R * m.n_in + i, lanes) * load(p.x + (b + n % R) * m.n_in + i, lanes);
         };
         long i = g * m.group, end = std::min(i + m.group, m.n_in);
-        for (; i + LANES <= end; i += LANES) add(i, LANES);
-        if (i < end) add(i, end - i);
-        for (int c = 0; c < WIDTH; c++)
-            for (int r = 0; r < R; r++) totals[c][r] += sums[c][r] * (m.scales ? m.scales[at[c] * groups + g] : 1.0f);
-    }
-    for (int c = 0; c < WIDTH && o + c < m.n_out; c++)
-        for (int r = 0; r < R; r++) {
-            float& y = p.y[(b + r) * m.n_out + o + c];
-            y = (p.adds ? y : 0) + (m.bias ? m.bias[o + c] : 0);
-            for (long lane = 0; lane < LANES; lane++) y += totals[c][r][lane];
+        for (; i + U * LANES <= end; i += U * LANES)
+            for (int u = 0; u < U; u++) add(u, i + u * LANES, LANES);
+        for (; i < end; i += LANES) add(0, i, std::min(LANES, end - i));
+        for (int n = 0; n < N; n++) {
+            for (int u = 1; u < U; u++) sums[0][n] += sums[u][n];
+            totals[n] += sums[0][n] * (m.scales ? m.scales[(o + n / R) * groups + g] : 1.0f);
         }
+    }
+    for (int n = 0; n < N; n++) {
+        float& y = p.y[(b + n % R) * m.n_out + o + n / R];
+        y = (p.adds ? y : 0) + (m.bias ? m.bias[o + n / R] : 0) + sum(totals[n]);
+    }
 }
-template <class Weight> void outputs(const Product& p, long o) {
+template <class Weight> void outputs(const Product& p, long o) {  // WIDTH of them, or those that are left
     long b = 0;
-    for (; b + 4 <= p.rows; b += 4) tile<4, Weight>(p, o, b);
-    for (; b < p.rows; b++) tile<1, Weight>(p, o, b);
+    for (; b + 4 <= p.rows && o + WIDTH <= p.m.n_out; b += 4) tile<4, Weight>(p, o, b);
+    for (; b < p.rows; b++)
+        for (long c = o; c < std::min(o + WIDTH, p.m.n_out); c++) tile<1, Weight>(p, c, b);
 }
 void multiply(const Product& p) {
 #pragma omp for schedule(static)
     for (long o = 0; o < p.m.n_out; o += WIDTH)
         p.m.bytes == 4 ? outputs<float>(p, o) : p.m.bytes == 2 ? outputs<uint16_t>(p, o) : outputs<int8_t>(p, o);
 }
-
-inline float exponential(float x) {  // 2^n e^r, |r| <= ln 2 / 2, r by a polynomial: loops over this become vector code
+inline float exponential(float x) {  // 2^n e^r, |r| <= ln 2 / 2, e^r by a polynomial
     const float bounded = std::min(std::max(x, -87.0f), 88.0f), n = std::nearbyint(bounded * 1.44269504f);
     const float r = bounded - n * 0.693359375f + n * 2.12194440e-4f;
     const int32_t bits = (int32_t(n) + 127) << 23;
@@ -110,8 +111,7 @@ void attend(const Step& s, float* keys, float* values, float* qkv, float* seen) 
                 float *x = h < share ? q + h * K : k, a = x[i], b = x[j];
                 x[i] = a * s.cos[i] - b * s.sin[i], x[j] = b * s.cos[i] + a * s.sin[i];
             }
-        std::copy(k, k + K, all_k + s.past * K);
-        std::copy(v, v + K, all_v + s.past * K);
+        for (long i = 0; i < K; i++) all_k[s.past * K + i] = k[i], all_v[s.past * K + i] = v[i];
         std::vector<float> scores(share * S);
         for (long o = 0; o < S; o += WIDTH)
             outputs<float>({{all_k, nullptr, nullptr, K, S, K, 4}, q, scores.data(), share, false}, o);
