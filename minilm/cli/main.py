@@ -14,6 +14,8 @@ VERBS = {
     "ladder": "compare models on the same text, in bits per byte: minilm ladder checkpoints/my-gpt",
     "lesson": "list the lessons, or open one: minilm lesson 1",
     "chat": "talk with a trained model in the terminal: minilm chat checkpoints/my-gpt",
+    "finetune": "teach a trained model a skill: minilm finetune checkpoints/my-gpt --task classify --data reviews.csv",
+    "predict": "labels for texts, from a model that was taught them: minilm predict checkpoints/my-critic 'Not bad at all.'",
     "walk": "the main job: corpus, tokenizer, n-gram, GPT, ladder, samples",
     "evaluate": "how well a model predicts a text: minilm evaluate checkpoints/my-gpt --data file.txt",
     "data": "what a corpus holds and how it is split: minilm data shakespeare",

@@ -13,6 +13,11 @@ KINDS = {
     "mixture": ("minilm.models.mixture:Mixture", "minilm.models.mixture:MixtureConfig"),
     "log-linear": ("minilm.models.log_linear:LogLinear", "minilm.models.log_linear:LogLinearConfig"),
     "residual": ("minilm.models.residual:Residual", "minilm.models.residual:ResidualConfig"),
+    "quantized": ("minilm.models.quantized:Quantized", "minilm.models.quantized:QuantizedConfig"),
+    "sequence-classifier": ("minilm.finetuning.heads:SequenceClassifier", "minilm.finetuning.config:HeadConfig"),
+    "token-classifier": ("minilm.finetuning.heads:TokenClassifier", "minilm.finetuning.config:HeadConfig"),
+    "span-extractor": ("minilm.finetuning.heads:SpanExtractor", "minilm.finetuning.config:HeadConfig"),
+    "adapted": ("minilm.finetuning.adapters:AdaptedModel", "minilm.finetuning.lora_config:AdaptedConfig"),
 }
 
 

@@ -9,11 +9,16 @@ import numpy as np
 from minilm.plots.picture import ACCENT, GREY, INK, Picture, new_picture, quiet_axes, save
 
 
-def plot_loss(history: Sequence[Mapping[str, Any]], path: str | Path | None = None) -> Picture:
+def plot_loss(
+    history: Sequence[Mapping[str, Any]],
+    path: str | Path | None = None,
+    unit: str = "nats per token",
+    validation_unit: str = "bits per byte",
+) -> Picture:
     """The training loss of each step with its running mean, and below it the validation text where it was looked at.
 
-    `history` is what `train` returns: records with "step", "loss" (nats per token) and now and then "validation", in bits
-    per byte or an Evaluation. The two units do not share an axis.
+    `history` is what `train` returns: records with "step", "loss" and now and then "validation", a number or an Evaluation.
+    The two may have different units, and do not share an axis.
     """
     if not history:
         raise ValueError("the history is empty: train for at least one step, then draw it")
@@ -25,11 +30,11 @@ def plot_loss(history: Sequence[Mapping[str, Any]], path: str | Path | None = No
     mean = np.convolve(loss, np.ones(window) / window, mode="valid")
     panels[0].plot(steps, loss, color=GREY, linewidth=1)
     panels[0].plot(steps[window - 1 :], mean, color=INK, linewidth=2, label=f"training (mean of {window} steps)")
-    panels[0].set_ylabel("nats per token", color=INK, fontsize=12)
+    panels[0].set_ylabel(unit, color=INK, fontsize=12)
     if checks:
         values = [getattr(value, "bits_per_byte", value) for _, value in checks]
         panels[1].plot([step for step, _ in checks], values, "o-", color=ACCENT, linewidth=2, label="validation")
-        panels[1].set_ylabel("bits per byte", color=INK, fontsize=12)
+        panels[1].set_ylabel(validation_unit, color=INK, fontsize=12)
     for axes in panels:
         axes.grid(axis="y", color=GREY, linewidth=0.5)
         axes.legend(frameon=False, fontsize=11)

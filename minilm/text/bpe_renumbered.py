@@ -32,6 +32,13 @@ class RenumberedBPE(Tokenizer):
         """The ids of the joined chunks, as `BPETokenizer.encode_stream` gives them."""
         return (self.numbers[i] for i in self.inner.encode_stream(chunks))
 
+    def with_specials(self, names: Iterable[str]) -> Tokenizer:
+        inner = self.inner.with_specials(names)
+        if inner is self.inner:
+            return self
+        numbers = [*self.numbers, *range(self.vocab_size, inner.vocab_size)]
+        return self.from_dict({"inner": inner.to_dict(), "numbers": numbers})
+
     def to_dict(self) -> dict[str, Any]:
         return {"kind": self.kind, "inner": self.inner.to_dict(), "numbers": self.numbers}
 

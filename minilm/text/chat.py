@@ -16,6 +16,8 @@ CHAT_TOKENS = (
     END_OF_MESSAGE,
 )  # train a tokenizer with specials=CHAT_TOKENS to hold chats
 
+NAMES = {"user": "User", "assistant": "Assistant"}  # who speaks, where a tokenizer has no tokens for it
+
 
 def encode_chat(messages: Sequence[Mapping[str, str]], tokenizer: Tokenizer, reply: bool = False) -> list[int]:
     """Messages {"role": ..., "content": ...} -> <|endoftext|>, then role, text and <|end|> of each; with `reply`, the last id is
@@ -38,3 +40,23 @@ def encode_chat(messages: Sequence[Mapping[str, str]], tokenizer: Tokenizer, rep
             raise ValueError(f"role {role!r} is unknown: choose one of {', '.join(ROLES)}")
         ids += [special[ROLES[role]], *tokenizer.encode(message["content"]), special[END_OF_MESSAGE]]
     return [*ids, special[ROLES["assistant"]]] if reply else ids
+
+
+def dialogue(messages: Sequence[Mapping[str, str]]) -> str:
+    """A conversation as a plain text that ends where the answer begins, for models that know no tokens of a chat.
+
+    >>> dialogue([{"role": "user", "content": "Hi"}])
+    'User: Hi\\nAssistant:'
+    """
+    lines = [
+        f"{message['content']}\n" if message["role"] == "system" else f"{NAMES[message['role']]}: {message['content']}"
+        for message in messages
+    ]
+    return "\n".join([*lines, "Assistant:"])
+
+
+def encode_prompt(messages: Sequence[Mapping[str, str]], tokenizer: Tokenizer) -> list[int]:
+    """A conversation whose answer comes next, as ids: by the tokens of a chat where the tokenizer has them, else as plain text."""
+    if set(CHAT_TOKENS) <= set(tokenizer.special_tokens):
+        return encode_chat(messages, tokenizer, reply=True)
+    return [tokenizer.end_of_text, *tokenizer.encode(dialogue(messages))]

@@ -160,10 +160,10 @@ courage:
 """
 
 
-def _read(sentences: str) -> dict[str, tuple[str, ...]]:
+def read_lines(sentences: str) -> dict[str, tuple[str, ...]]:
     """The wordings of each line, by its name."""
     blocks = [" ".join(block.split()).partition(": ") for block in sentences.strip().split("\n\n")]
     return {name: tuple(wording.strip() for wording in wordings.split(" |")) for name, _, wordings in blocks}
 
 
-LINES = _read(_SENTENCES) | _read(FRIENDS_AND_PROMISES)
+LINES = read_lines(_SENTENCES) | read_lines(FRIENDS_AND_PROMISES)

@@ -54,6 +54,20 @@ class Tokenizer:
         """ids -> text. The bytes are joined first: one character may be spread over several tokens."""
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
 
+    def with_specials(self, names: Iterable[str]) -> "Tokenizer":
+        """This tokenizer with more special tokens, behind its last id: no old id changes. Those it has are passed over.
+
+        >>> tokenizer = ByteTokenizer().with_specials(["<|endoftext|>", "<|user|>"])
+        >>> tokenizer.special_tokens
+        {'<|endoftext|>': 256, '<|user|>': 257}
+        """
+        new = [name for name in names if name not in self.special_tokens]
+        return self.from_dict(self.to_dict() | {"specials": [*self.special_tokens, *new]}) if new else self
+
+    def more_specials(self) -> dict[str, Any]:
+        """The entry of `to_dict` for special tokens, none if <|endoftext|> is the only one: older descriptions stay true."""
+        return {"specials": list(self.special_tokens)} if len(self.special_tokens) > 1 else {}
+
     def to_dict(self) -> dict[str, Any]:
         """All that makes this tokenizer, ready for JSON."""
         raise NotImplementedError  # each kind of tokenizer has its own
@@ -95,18 +109,18 @@ class ByteTokenizer(Tokenizer):
 
     kind = "byte"
 
-    def __init__(self) -> None:
-        super().__init__([bytes([i]) for i in range(256)])
+    def __init__(self, specials: Sequence[str] = (END_OF_TEXT,)) -> None:
+        super().__init__([bytes([i]) for i in range(256)], specials)
 
     def encode(self, text: str) -> list[int]:
         return list(utf8(text))
 
     def to_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind}
+        return {"kind": self.kind, **self.more_specials()}
 
     @classmethod
     def from_dict(cls, table: dict[str, Any]) -> "ByteTokenizer":
-        return cls()
+        return cls(table.get("specials", (END_OF_TEXT,)))
 
 
 class CharTokenizer(Tokenizer):
@@ -114,10 +128,10 @@ class CharTokenizer(Tokenizer):
 
     kind = "char"
 
-    def __init__(self, characters: str) -> None:
+    def __init__(self, characters: str, specials: Sequence[str] = (END_OF_TEXT,)) -> None:
         if list(characters) != sorted(set(characters)):
             raise ValueError("a character tokenizer needs its characters sorted, each once")
-        super().__init__([utf8(character) for character in characters])
+        super().__init__([utf8(character) for character in characters], specials)
         self.characters = characters
         self.ids = {character: i for i, character in enumerate(characters)}
 
@@ -139,13 +153,13 @@ class CharTokenizer(Tokenizer):
             ) from None
 
     def to_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind, "characters": self.characters}
+        return {"kind": self.kind, "characters": self.characters, **self.more_specials()}
 
     @classmethod
     def from_dict(cls, table: dict[str, Any]) -> "CharTokenizer":
         if not isinstance(table["characters"], str):
             raise TypeError("characters must be a string")
-        return cls(table["characters"])
+        return cls(table["characters"], table.get("specials", (END_OF_TEXT,)))
 
 
 class StreamDecoder:

@@ -165,7 +165,8 @@ def train(
             if on_step:
                 on_step(step, model, record)
             bar.update()
-            bar.set_postfix_str(f"loss {loss:.3f} nats, {tokens / duration:,.0f} tokens/s")
+            read = sum(inputs.numel() for inputs, _ in micro_batches)
+            bar.set_postfix_str(f"loss {loss:.3f} nats, {read / duration:,.0f} tokens/s")
     model.eval()
     if signals and history:
         history[-1]["interrupted"] = signals[0]

@@ -1,0 +1,94 @@
+"""`minilm predict`: a text in, its label out, or a tag for each of its words, from a model that was taught them."""
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from minilm.cli.options import Parser, seed
+
+WORD = re.compile(r"\s*(?:[^\W_]+(?:['’-][^\W_]+)*|\S)")  # with the blanks before it; a mark is a word of its own
+
+
+def run(arguments: list[str]) -> int:
+    """Parse the flags, load the model, print what it says of each text."""
+    parser = Parser(
+        "predict",
+        "The label of a text with its probability, or a tag for each of its words, from a model made by minilm finetune.",
+        "minilm predict checkpoints/my-critic 'A book to remember.'",
+    )
+    parser.option("checkpoint", help="a run's folder (its best checkpoint, else the last) or one checkpoint")
+    parser.add_argument("texts", nargs="*", metavar="TEXT", help="the texts (default: the lines of --data)")
+    parser.option("--data", metavar="FILE", help="a text on each line; - is standard input")
+    parser.option("--device", default="cpu", rare=True, help="auto, cpu, cuda or mps (default: cpu)")
+    parser.option("--seed", type=seed, default=0, rare=True, help="accepted everywhere; predicting draws nothing")
+    parser.option("--json", action="store_true", help="one JSON object a text, one a line")
+    options = parser.read(arguments)
+    if bool(options.texts) == (options.data is not None):
+        raise ValueError("give either texts or --data FILE: minilm predict checkpoints/my-critic 'A book to remember.'")
+    texts = options.texts or list(lines_of(options.data))
+
+    from minilm.runtime import pick_device
+    from minilm.training.checkpoint import load_checkpoint
+
+    checkpoint = load_checkpoint(options.checkpoint)
+    model: Any = checkpoint.model
+    kind = getattr(getattr(model, "model", model), "kind", model.kind)
+    if kind not in SAY:
+        raise ValueError(
+            f"{options.checkpoint} holds a model of kind {kind}, which labels nothing: teach one by "
+            f"minilm finetune {options.checkpoint} --task classify --data reviews.csv"
+        )
+    model.to(pick_device(options.device))
+    for answer in SAY[kind](model, checkpoint.tokenizer, texts):
+        print(json.dumps(answer, ensure_ascii=False) if options.json else line_of(answer))
+    return 0
+
+
+def lines_of(path: str) -> Iterator[str]:
+    """The lines of a file, or of standard input, that are not empty; ValueError if there is none."""
+    try:
+        if path == "-":
+            text = sys.stdin.read()
+        else:
+            with open(path, encoding="utf-8") as file:
+                text = file.read()
+    except UnicodeError:
+        raise ValueError(f"--data {path} is not valid UTF-8") from None
+    lines = [line for line in text.splitlines() if line.strip()]
+    if not lines:
+        raise ValueError(f"--data {path} holds no text: write one on each line")
+    return iter(lines)
+
+
+def labels(model: Any, tokenizer: Any, texts: list[str]) -> Iterator[dict[str, Any]]:
+    """What a classifier says of each text."""
+    from minilm.finetuning.predict import predict
+
+    for text, said in zip(texts, predict(model, tokenizer, texts), strict=True):
+        yield {"text": text, "label": said.label, "probabilities": said.probabilities}
+
+
+def tags(model: Any, tokenizer: Any, texts: list[str]) -> Iterator[dict[str, Any]]:
+    """What a tagger says of the words of each text; those beyond its context have no tag."""
+    from minilm.finetuning.predict import predict_tags
+    from minilm.finetuning.words import encode_words
+
+    words = [[word[0] for word in WORD.finditer(text)] for text in texts]
+    rows = [encode_words(some, tokenizer, model.config.context_length) for some in words]
+    for text, some, (_, places), said in zip(
+        texts, words, rows, predict_tags(model, [ids for ids, _ in rows]), strict=True
+    ):
+        yield {"text": text, "words": [word.strip() for word in some], "tags": [said[place] for place in places]}
+
+
+SAY = {"sequence-classifier": labels, "token-classifier": tags}
+
+
+def line_of(answer: dict[str, Any]) -> str:
+    """An answer for people: label, probability and text; or each word with its tag, but for those outside (O)."""
+    if "label" in answer:
+        return f"{answer['label']}  {answer['probabilities'][answer['label']]:.1%}  {answer['text']}"
+    tagged = zip(answer["words"], [*answer["tags"], *["?"] * len(answer["words"])], strict=False)
+    return " ".join(word if tag == "O" else f"{word}/{tag}" for word, tag in tagged)

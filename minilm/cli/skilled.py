@@ -1,0 +1,137 @@
+"""What `minilm finetune` learns from: examples of a file or of the story world, and what simple methods make of them."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from minilm.tasks.sentiment import FORMS
+
+N_STORIES = 2000  # examples of the story world, where no number is said
+WORLD = ("stories", *FORMS)  # its names: for classify also those of the forms of sentiment
+
+
+@dataclass(frozen=True)
+class Data:
+    """The examples of both sides, the labels (none for answers), and how often each occurs among those to learn from."""
+
+    train: Sequence[Any]
+    aside: Sequence[Any]
+    labels: tuple[str, ...] = ()
+    counts: tuple[int, ...] = ()
+
+
+def load_data(
+    name: str,
+    task: str,
+    kept_aside: float,
+    seed: int,
+    columns: tuple[str | None, str | None],
+    say: Callable[[str], None],
+) -> Data:
+    """The data of a task: `stories` or `stories:N`, for classify also `twins:N` and the other forms, or a file or folder."""
+    world, _, number = name.partition(":")
+    if world in WORLD and not Path(name).exists():
+        return counted(*story_data(world, number, task, kept_aside, seed), task)
+    if not Path(name).exists():
+        raise ValueError(f"--data {name} is neither a file or folder nor {', '.join(WORLD)}: check the path")
+    if task == "classify":
+        from minilm.tasks.cross_validation import split_labelled
+        from minilm.tasks.labelled import load_labelled, load_parts
+
+        parts = load_parts(name) if columns == (None, None) else None
+        return counted(*(parts or split_labelled(load_labelled(name, *columns, say=say), kept_aside, seed)), task)
+    if columns != (None, None):
+        raise ValueError(f"--text-column and --label-column are for --task classify, not {task}: leave them out")
+    if task == "tag":
+        from minilm.tasks.tagged import load_tagged
+
+        rows: list[Any] = load_tagged(name)
+        return counted(*share_out(rows, kept_aside, seed, lambda row: tuple(row.words)), task)
+    from minilm.tasks.pairs import load_conversations
+
+    rows = load_conversations(name)
+    return counted(*share_out(rows, kept_aside, seed, lambda row: tuple(said["content"] for said in row[:-1])), task)
+
+
+def story_data(form: str, number: str, task: str, kept_aside: float, seed: int) -> tuple[list[Any], list[Any]]:
+    """Examples of the story world to learn from, and others, of other events, to judge by."""
+    if number and not (number.isdecimal() and 20 <= int(number) <= 10**6):
+        raise ValueError(f"--data {form}:{number}: give a number from 20 to 1,000,000, such as {form}:2000")
+    if task != "classify" and form != "stories":
+        raise ValueError(f"--data {form} is for --task classify: use stories, or a file, to {task}")
+    from minilm.tasks import instructions, sentiment, tagging
+
+    def draw(n: int, split: str) -> list[Any]:
+        if task == "classify":
+            return sentiment.labelled(n, seed, "mixed" if form == "stories" else form, split)
+        if task == "tag":
+            return list(tagging.tagged(n, seed, split))
+        return [[*one.messages] for one in instructions.instructions(n, seed, split)]
+
+    n = int(number or N_STORIES)
+    n_aside = max(10, 2 * round(kept_aside * n / 2))
+    return draw(n - n_aside, "train"), draw(n_aside, "test")
+
+
+def share_out(
+    rows: Sequence[Any], kept_aside: float, seed: int, key: Callable[[Any], Hashable]
+) -> tuple[list[Any], list[Any]]:
+    """(train, aside): which side a row is on depends on the hash of its key and the seed alone; equal keys stay together."""
+    hashes = [hashlib.sha256(repr((seed, key(row))).encode()).digest() for row in rows]
+    different = sorted(set(hashes))
+    if len(different) < 2:
+        raise ValueError(
+            f"{len(different)} different example: give at least two, one to learn from and one to judge by"
+        )
+    aside = set(different[: min(len(different) - 1, max(1, round(kept_aside * len(different))))])
+    sides: tuple[list[Any], list[Any]] = ([], [])
+    for row, digest in zip(rows, hashes, strict=True):
+        sides[digest in aside].append(row)
+    return sides
+
+
+def counted(train: Sequence[Any], aside: Sequence[Any], task: str) -> Data:
+    """The two sides with their labels; ValueError for one label only, or one that nobody could have learnt."""
+    if task == "generate":
+        return Data(train, aside)
+    found = [Counter(labels_in(rows, task)) for rows in (train, aside)]
+    if new := sorted(set(found[1]) - set(found[0])):
+        raise ValueError(f"label {new[0]!r} occurs only among the examples kept aside: give more examples of it")
+    labels = sorted(found[0])
+    if len(labels) < 2:
+        raise ValueError(
+            f"all examples have the label {labels[0]!r}: there is nothing to learn, give at least two labels"
+        )
+    return Data(train, aside, tuple(labels), tuple(found[0][label] for label in labels))
+
+
+def labels_in(rows: Sequence[Any], task: str) -> list[str]:
+    """All labels of the rows, one after the other."""
+    return [row.label for row in rows] if task == "classify" else [tag for row in rows for tag in row.tags]
+
+
+def simple_methods(data: Data, task: str) -> dict[str, float]:
+    """The accuracy, on what is kept aside, of methods that anybody would try first: what fine-tuning must be held against."""
+    if task == "generate":
+        return {}
+    truth = labels_in(data.aside, task)
+    commonest = data.labels[max(range(len(data.labels)), key=lambda i: data.counts[i])]
+    scores = {f"always {commonest!r}": truth.count(commonest) / len(truth)}
+    if task == "classify":
+        from minilm.classical.logistic_regression import LogisticRegression
+
+        counted_words = LogisticRegression().fit([row.text for row in data.train], [row.label for row in data.train])
+        given = counted_words.predict([row.text for row in data.aside])
+        name = "logistic regression on words"
+    else:
+        tags: dict[str, Counter[str]] = {}
+        for row in data.train:
+            for word, tag in zip(row.words, row.tags, strict=True):
+                tags.setdefault(word, Counter())[tag] += 1
+        known = {word: counts.most_common(1)[0][0] for word, counts in tags.items()}
+        given = [known.get(word, commonest) for row in data.aside for word in row.words]
+        name = "each word's commonest tag"
+    return {**scores, name: sum(a == b for a, b in zip(given, truth, strict=True)) / len(truth)}

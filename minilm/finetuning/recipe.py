@@ -1,0 +1,39 @@
+"""How a model is taught a skill, as data: from this the flags of `minilm finetune` are made. No torch: `--help` is quick."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from minilm.runtime import check_options, option
+
+TASKS = ("classify", "tag", "generate")
+# Fields of TrainConfig where nobody says otherwise: gentle steps, so that what was learnt before is not washed away.
+RECIPE: dict[str, Any] = {
+    "learning_rate": 1e-3,
+    "batch_size": 16,
+    "weight_decay": 0.01,
+    "schedule": "linear",
+    "warmdown": 0.9,
+}
+LORA_RATE = 5e-3  # the few weights of an adapter start at zero and have a longer way to go
+WARMUP = 0.1  # part of the steps during which the learning rate rises
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """What is taught, and how. ValueError for a value out of its range."""
+
+    task: str = option(
+        "classify", "classify: a label for a text; tag: one for each word; generate: answers", choices=TASKS
+    )
+    epochs: float = option(3.0, "how often each example is seen", low=0.001, high=1e6)
+    kept_aside: float = option(0.1, "part of the examples that is not learnt from, to judge by", low=0.001, high=0.9)
+    pooling: str = option(
+        "mean", "what of a text a classifier judges: its last token, mean, first", choices=("last", "mean", "first")
+    )
+    smoothing: float = option(0.0, "part of the probability that every label gets (label smoothing)", low=0, high=0.99)
+    balance: bool = option(False, "rare labels count for more, all labels alike in sum")
+    freeze: int = option(0, "blocks, from the input on, that stay as they are, with the embeddings; 0 = nothing", low=0)
+    layer_decay: float = option(1.0, "learning rate of each block / that of the block above it", low=0.001, high=1)
+
+    def __post_init__(self) -> None:
+        check_options(self)
