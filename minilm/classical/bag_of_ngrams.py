@@ -129,7 +129,7 @@ class BagOfNgrams:
 
     def counts(self, texts: Iterable[str], vocabulary: Mapping[Ngram, int]) -> SparseCounts:
         """The counts (N, V) of the n-grams of a vocabulary; others are passed over."""
-        starts, columns, values = [0], [], []
+        starts, columns, values = [0], list[int](), list[int]()
         for text in texts:
             counted = Counter(vocabulary[ngram] for ngram in self.ngrams(text) if ngram in vocabulary)
             columns += counted.keys()

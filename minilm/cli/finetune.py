@@ -178,6 +178,7 @@ def describe(task: str, name: str, sides: dict[str, Any], labels: tuple[str, ...
 
 def resume(directory: str, say: Any, as_json: bool) -> int:
     """Go on with a run by the plan that its last checkpoint holds."""
+    from minilm.fast.choose import attention_part
     from minilm.finetuning.examples import Examples
     from minilm.finetuning.freezing import freeze_first
     from minilm.finetuning.skills import skill_for
@@ -190,8 +191,11 @@ def resume(directory: str, say: Any, as_json: bool) -> int:
         raise ValueError(
             f"{directory} is no run of minilm finetune: go on with it by minilm train --resume {directory}"
         )
+    place = pick_device(state["device"])
+    part = attention_part(False, place, checkpoint.model.config.context_length)  # as in `run`, for the same bits
+    checkpoint = load_checkpoint(checkpoint.path, **part)
     config, train_config = FinetuneConfig(**state["finetune"]), TrainConfig(**state["train"])
-    model = checkpoint.model.to(pick_device(state["device"]))
+    model = checkpoint.model.to(place)
     if config.freeze and model.kind != "adapted":
         freeze_first(model, config.freeze)
     sides = {side: Examples.load(run_folder / f"{side}.json") for side in ("train", "aside")}
@@ -258,6 +262,7 @@ def show(
     as_json: bool,
 ) -> None:
     """The figures, as sentences or JSON, and their pictures."""
+    from minilm.cli.skilled import in_words
     from minilm.plots.classification import plot_confusion
     from minilm.plots.loss import plot_loss
     from minilm.plots.picture import save
@@ -273,7 +278,6 @@ def show(
             )
         )
         return
-    shown = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in figures.items() if name != "confusion")
-    say(f"on {n:,} examples it has not seen, after step {step:,} (the best): {shown}")
+    say(f"on {n:,} examples it has not seen, after step {step:,} (the best): {in_words(figures)}")
     for name, value in about["simple"].items():
         say(f"  for comparison, {name}: accuracy {value:.3f}")

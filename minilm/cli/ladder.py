@@ -35,7 +35,7 @@ def run(arguments: list[str]) -> int:
 
     from minilm.classical.config import NgramConfig
     from minilm.classical.tuning import tune_ngram
-    from minilm.cli.writing import stream_text
+    from minilm.cli.writing import load_language_model, stream_text
     from minilm.evaluation.ladder import (
         counted_rungs,
         floor_rung,
@@ -48,10 +48,9 @@ def run(arguments: list[str]) -> int:
     from minilm.plots.ladder import plot_ladder
     from minilm.text.corpus import load_corpus
     from minilm.text.token_file import encode_corpus
-    from minilm.training.checkpoint import load_checkpoint
     from minilm.training.prepare import Prepared, train_tokenizer
 
-    checkpoints = [load_checkpoint(folder) for folder in options.runs]
+    checkpoints = [load_language_model(folder) for folder in options.runs]
     names = {checkpoint.state.get("data") for checkpoint in checkpoints} or {options.data}
     if len(names) > 1 or len({checkpoint.tokenizer.fingerprint for checkpoint in checkpoints}) > 1:
         raise ValueError("these runs differ in corpus or tokenizer: one ladder needs one text and one vocabulary")

@@ -1,6 +1,7 @@
 """What `minilm finetune` learns from: examples of a file or of the story world, and what simple methods make of them."""
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -135,3 +136,39 @@ def simple_methods(data: Data, task: str) -> dict[str, float]:
         given = [known.get(word, commonest) for row in data.aside for word in row.words]
         name = "each word's commonest tag"
     return {**scores, name: sum(a == b for a, b in zip(given, truth, strict=True)) / len(truth)}
+
+
+def judge_file(checkpoint: Any, path: str | None, as_json: bool) -> int:
+    """How often a model that was taught labels is right on the examples of a file: `minilm evaluate`."""
+    from minilm.finetuning.recipe import FinetuneConfig
+    from minilm.finetuning.skills import skill_for
+
+    if path is None or not Path(path).exists():
+        raise ValueError(f"--data {path or ''}: name a file or folder of examples with their labels")
+    labels = checkpoint.model.config.labels
+    config = FinetuneConfig(**checkpoint.state["finetune"])
+    if config.task == "classify":
+        from minilm.tasks.labelled import load_labelled
+
+        rows: list[Any] = load_labelled(path, say=None if as_json else print)
+    else:
+        from minilm.tasks.tagged import load_tagged
+
+        rows = load_tagged(path)
+    if unknown := sorted(set(labels_in(rows, config.task)) - set(labels)):
+        raise ValueError(
+            f"{path} has the label {unknown[0]!r}, which the model does not know: it knows {', '.join(labels)}"
+        )
+    skill = skill_for(config, labels, [1] * len(labels))
+    examples = skill.examples(rows, checkpoint.tokenizer, checkpoint.model.config.context_length)
+    figures = skill.judge(checkpoint.model, checkpoint.tokenizer, examples)
+    if as_json:
+        print(json.dumps({"examples": len(examples), **figures}))
+    else:
+        print(f"on {len(examples):,} examples: {in_words(figures)}")
+    return 0
+
+
+def in_words(figures: dict[str, Any]) -> str:
+    """The figures of a skill that are single numbers, from 0 to 1."""
+    return ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in figures.items() if name != "confusion")

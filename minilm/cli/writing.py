@@ -16,14 +16,16 @@ from minilm.fast.matvec import product as fast_product
 from minilm.fast.matvec import use_matvec
 from minilm.runtime import pick_device
 from minilm.text.tokenizer import StreamDecoder, Tokenizer
-from minilm.training.checkpoint import load_checkpoint
+from minilm.training.checkpoint import Checkpoint, load_checkpoint
 
 
 def load_writer(path: str, device: str = "cpu", int8: bool = False, fast: bool = False) -> tuple[Any, Tokenizer]:
     """The model and the tokenizer of a checkpoint, ready to write on this device."""
     place = pick_device(device)
-    checkpoint = load_checkpoint(path)
-    model = checkpoint.model
+    checkpoint = load_language_model(path)
+    model: Any = checkpoint.model
+    if (int8 or fast) and model.kind == "adapted":
+        model = model.merged()
     check_vocabulary(model, checkpoint.tokenizer)
     if isinstance(model, torch.nn.Module):
         model.to(place)
@@ -36,6 +38,15 @@ def load_writer(path: str, device: str = "cpu", int8: bool = False, fast: bool =
     if fast:
         (use_kernels if model.kind == "gpt" else use_matvec)(model)
     return model, checkpoint.tokenizer
+
+
+def load_language_model(path: str) -> Checkpoint:
+    """The checkpoint of a model that predicts tokens; ValueError for one with a head, which gives labels."""
+    checkpoint = load_checkpoint(path)
+    kind = getattr(getattr(checkpoint.model, "model", None), "kind", checkpoint.model.kind)
+    if getattr(checkpoint.model.config, "labels", ()):
+        raise ValueError(f"{path} holds a {kind}, which gives labels and writes nothing: use minilm predict {path}")
+    return checkpoint
 
 
 def check_vocabulary(model: Any, tokenizer: Tokenizer) -> None:

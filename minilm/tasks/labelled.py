@@ -138,17 +138,18 @@ def read_columns(table: Table, text: str | None, label: str | None, guess: bool)
 
 
 def pick_columns(table: Table, text: str | None, label: str | None) -> tuple[int, int]:
-    """Where texts and labels stand: as named, else under a usual name, else the column with the longest cells and the one of
-    the others that has the fewest different ones."""
+    """Where texts and labels stand: as named, else under a usual name; else labels are the column with the fewest different
+    cells, two at least, and texts the one of the others with the longest."""
     width = len(table.names or table.rows[0])
     if width < 2:
         raise ValueError(f"{table.source} has one column, {table.names[0]!r}: texts and labels need one each")
     i, j = find_column(table, text, TEXT_NAMES), find_column(table, label, LABEL_NAMES)
     columns = [[str(row[c]) for row in table.rows] for c in range(width)]
+    if j is None:
+        sizes = {c: len(set(columns[c])) for c in range(width) if c != i}
+        j = min(sizes, key=lambda c: (sizes[c] < 2, sizes[c], sum(map(len, columns[c]))))
     if i is None:
         i = max((c for c in range(width) if c != j), key=lambda c: sum(map(len, columns[c])))
-    if j is None:
-        j = min((c for c in range(width) if c != i), key=lambda c: len(set(columns[c])))
     if i == j:
         raise ValueError(f"{table.source}: text and label are both {table.names[i]!r}: name two columns")
     return i, j
