@@ -13,7 +13,7 @@ from minilm.layers.attention import AttentionFunction, scaled_dot_product_attent
 from minilm.layers.changed_scores import attention_with
 from minilm.layers.rolling_cache import RollingCache, with_rolling_window
 from minilm.layers.sliding_window import with_window
-from minilm.models.config import GPTConfig, SpeedrunConfig
+from minilm.models.config import GPTConfig, SpeedrunConfig, llama_config
 from minilm.models.counted import CountedLM
 from minilm.models.expert_block import expert_block
 from minilm.models.gpt import GPT
@@ -103,6 +103,33 @@ def build(name: str, context: int = 11) -> Any:
         randomise(model)
         return model.double().eval()
     return gpt(name, context=context)
+
+
+def small(name: str, size: int, context: int, seed: int = 4, n_layers: int = 2, heads: tuple[int, int] = (4, 6)) -> Any:
+    """gpt, llama, speedrun, ngram or mixture: a small model of the house, random, in float64, with H heads of size K.
+
+    It is in training mode, and gpt drops out much: whoever decodes has to leave dropout out.
+    """
+    generator, (n_heads, d_head) = torch.Generator().manual_seed(seed), heads
+    shape: dict[str, Any] = dict(vocab_size=size, context_length=context, d_model=n_heads * d_head)
+    shape |= dict(n_layers=n_layers, n_heads=n_heads)
+    if name == "ngram":
+        ids = torch.randint(0, size, (300,), generator=generator).numpy()
+        return CountedLM(NgramLM(NgramConfig(vocab_size=size, order=3)).fit(ids, size - 1))
+    if name == "mixture":
+        parts = (small(part, size, context, seed, n_layers, heads) for part in ("gpt", "ngram"))
+        return Mixture(*parts, 0.6)
+    model: nn.Module
+    if name == "gpt":
+        model = GPT(GPTConfig(**shape, dropout=0.4))
+    elif name == "llama":
+        model = GPT(llama_config(**shape, n_kv_heads=n_heads // 2))
+    else:
+        model = SpeedrunGPT(SpeedrunConfig(**shape))
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.copy_(torch.randn(weight.shape, generator=generator) * 0.4)
+    return model.double()
 
 
 def random_ids(*shape: int, seed: int = 0) -> Tensor:

@@ -199,8 +199,8 @@ DECODING: list[tuple[str, str, list[tuple[str, str, str]]]] = [
             ("reader: nothing forgotten", "self.cache.rollback(len(self.text) - same)", "pass"),
             (
                 "reader: believes a refused text",
-                "            self.text = self.text[:same]  # true also if the model refuses what follows\n",
-                "",
+                "            self.forget()\n            raise\n",
+                "            raise\n",
             ),
             ("reader: last token not read again", "text[: len(text) - n]", "text[:-1]"),
         ],
@@ -629,6 +629,82 @@ DECODING: list[tuple[str, str, list[tuple[str, str, str]]]] = [
                 "states, places = np.full(len(ids), state), (ends - lengths)[ids]",
                 "states, places = np.full(len(ids), state), (ends - lengths)[ids - 1]",
             ),
+        ],
+    ),
+    (
+        "minilm/decoding/beam.py",
+        "test_beam.py::test_processed_beams_are_exhaustive_search_under_the_constraint[constraint]",
+        [
+            ("beams: processors left out", "rows, processors)", "rows, ())"),
+            (
+                "beams: processors see no prompt",
+                "SampleConfig(), rows, processors)",
+                "SampleConfig(), [text[1:] for text in rows], processors)",
+            ),
+        ],
+    ),
+    (
+        "minilm/decoding/reading.py",
+        "test_chat.py::test_answers_are_those_of_rereading[learned-0-torch.float64] "
+        "test_chat.py::test_an_answer_ends_at_any_signal[<|end|>] test_chat.py::test_an_answer_has_a_longest_length "
+        "test_chat.py::test_what_was_read_is_not_read_again",
+        [
+            ("conversation: the cache survives Ctrl-C", "except BaseException:", "except ValueError:"),
+            (
+                "conversation: a signal is said",
+                "        if token in stop_tokens:\n            return\n",
+                "",
+            ),
+            (
+                "conversation: context one short",
+                "len(text) > limit:\n            return",
+                "len(text) >= limit:\n            return",
+            ),
+            ("conversation: one token more", "range(max_new_tokens):", "range(max_new_tokens + 1):"),
+            ("conversation: read again", "            self.text = list(text)\n", "            self.forget()\n"),
+        ],
+    ),
+    (
+        "minilm/models/quantized.py",
+        "test_quantized.py::test_a_loaded_model_says_the_same_bit_for_bit[llama-20] "
+        "test_quantized.py::test_a_quarter_of_the_bytes test_quantized.py::test_what_does_not_fit_is_refused",
+        [
+            ("quantized: groups of 64 always", "partial(to_int8, group=group)", "to_int8"),
+            ("quantized: nothing loaded", "        load_arrays(model, arrays)\n", ""),
+            ("quantized: every name stored", "return arrays(self.model)", "return dict(self.model.state_dict())"),
+            ("quantized: fractions are cut off", "is not torch.int8:", "is torch.float64:"),
+            ("quantized: groups not saved", "group=group)\n        self.model", "group=64)\n        self.model"),
+        ],
+    ),
+    (
+        "minilm/runtime.py",
+        "test_time_limit.py",
+        [
+            ("time limit: by the clock on the wall", "time.thread_time, seconds", "time.monotonic, seconds"),
+            ("time limit: of all threads", "time.thread_time, seconds", "time.process_time, seconds"),
+            ("time limit: the outer one is lost", "        if outer:\n", "        if outer < 0:\n"),
+            ("time limit: the handler stays", "        signal.signal(signal_number, handler)\n", ""),
+            (
+                "time limit: rings once",
+                "        signal.setitimer(timer, left)  # the timer",
+                "        return  # the timer",
+            ),
+        ],
+    ),
+    (
+        "minilm/checks/observe.py",
+        "test_time_limit.py",
+        [
+            ("place: a clone is the student's", "(__file__, np.lib.__file__, torch.nn.__file__)", "(np.lib.__file__,)"),
+            ("place: outermost line", "own[-1].lineno}", "own[0].lineno}"),
+        ],
+    ),
+    (
+        "minilm/cli/talk.py",
+        "test_chat.py::test_answers_are_those_of_rereading[learned-0-torch.float64] "
+        "test_chat.py::test_an_answer_ends_at_any_signal[<|end|>]",
+        [
+            ("chat: special tokens are said", "self.max_new_tokens, signals)", "self.max_new_tokens)"),
         ],
     ),
 ]

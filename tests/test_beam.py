@@ -1,7 +1,9 @@
 """Beam search against exhaustive search, against a literal one, and against that of transformers."""
 
+import copy
 import itertools
 import math
+import re
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -10,19 +12,16 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from decoding_models import small
 from torch import Tensor
 
-from minilm.classical.config import NgramConfig
-from minilm.classical.ngram import NgramLM
 from minilm.decoding.beam import Hypothesis, beam_search, best_reachable, expand, score
 from minilm.decoding.config import SampleConfig
+from minilm.decoding.constrained import Constraint, TokenAutomaton, after_prompts
 from minilm.decoding.generate import generate
+from minilm.decoding.processors import BadWords, LogitBias
+from minilm.decoding.regular import compile_pattern
 from minilm.decoding.sampling import Sampler
-from minilm.models.config import GPTConfig, SpeedrunConfig, llama_config
-from minilm.models.counted import CountedLM
-from minilm.models.gpt import GPT
-from minilm.models.mixture import Mixture
-from minilm.models.speedrun_gpt import SpeedrunGPT
 
 V, CONTEXT = 13, 14
 PENALTIES = [-1.3, -0.4, 0.0, 0.6, 1.0, 2.2]
@@ -30,25 +29,7 @@ STOPS: list[set[int]] = [set(), {3}, {0, 2, 4}]  # row 56 of the pitfalls: none,
 
 
 def build(name: str) -> Any:
-    """A small model with random weights in float64."""
-    generator = torch.Generator().manual_seed(6)
-    shape: dict[str, Any] = dict(vocab_size=V, context_length=CONTEXT, d_model=24, n_layers=2, n_heads=4)
-    if name == "ngram":
-        ids = torch.randint(0, V, (200,), generator=generator).numpy()
-        return CountedLM(NgramLM(NgramConfig(vocab_size=V, order=3)).fit(ids, V - 1))
-    if name == "mixture":
-        return Mixture(build("gpt"), build("ngram"), 0.6)
-    model: torch.nn.Module
-    if name == "gpt":
-        model = GPT(GPTConfig(**shape, dropout=0.4))  # in training mode: the search has to leave dropout out
-    elif name == "llama":
-        model = GPT(llama_config(**shape, n_kv_heads=2))
-    else:
-        model = SpeedrunGPT(SpeedrunConfig(**shape))
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.copy_(torch.randn(weight.shape, generator=generator) * 0.35)
-    return model.double()
+    return small(name, V, CONTEXT, seed=6)
 
 
 class Tree:
@@ -166,6 +147,128 @@ def test_few_beams_equal_a_literal_search_that_never_ends_early(stops: set[int],
             model, [[1]], n_beams, room, length_penalty=penalty, early_stopping=early, n_best=n_best, stop_tokens=stops
         )
         check_equal(found, expected, (seed, n_beams, room, n_best, penalty))
+
+
+# ---- processors
+
+PATTERN, PIECES = "(a|bc)*b|ab+c", [b"a", b"b", b"ab", b"c", b""]  # token 4 is the end
+WORDS = [[3], [2, 0], [1, 1, 0]]  # [2, 0] is begun by the prompt
+BIAS = {0: 1.5, 2: -0.7, 1: -math.inf}
+Change = Callable[[tuple[int, ...], np.ndarray], np.ndarray]  # ids behind the prompt, their row of a table -> a row
+
+
+def biased(bias: dict[int, float]) -> Change:
+    added = np.array([bias.get(token, 0.0) for token in range(5)])
+    return lambda ids, row: row + added
+
+
+def without_words(ids: tuple[int, ...], row: np.ndarray) -> np.ndarray:
+    text = (2, *ids)
+    bad = {word[-1] for word in WORDS if text[len(text) - len(word) + 1 :] == tuple(word[:-1])}
+    return np.where(np.isin(np.arange(5), list(bad)), -np.inf, row)
+
+
+def matching(room: int) -> set[tuple[int, ...]]:
+    """All ids without the end, at most `room` of them, whose text the pattern matches: by Python's re."""
+    every = (ids for n in range(room + 1) for ids in itertools.product(range(4), repeat=n))
+    return {ids for ids in every if re.fullmatch(PATTERN, b"".join(PIECES[token] for token in ids).decode())}
+
+
+def within_pattern(room: int) -> Change:
+    valid = matching(room)
+    begun = {ids[:n] for ids in valid for n in range(len(ids) + 1)}
+
+    def change(ids: tuple[int, ...], row: np.ndarray) -> np.ndarray:
+        allowed = [(*ids, token) in begun for token in range(4)] + [ids in valid]
+        return np.where(allowed, row, -np.inf)
+
+    return change
+
+
+def changed(model: Tree, *changes: Change) -> Tree:
+    """The same model, where the tables themselves hold what processors would do to them."""
+    twin = copy.copy(model)
+    twin.tables = []
+    for n, table in enumerate(model.tables):
+        rows = table.copy()
+        for row, ids in zip(rows, itertools.product(range(5), repeat=n), strict=True):
+            for change in changes:
+                row[:] = change(ids, row)
+        totals = np.logaddexp.reduce(rows, axis=1, keepdims=True)
+        twin.tables.append(rows - np.where(np.isfinite(totals), totals, 0.0))
+    return twin
+
+
+def constraint(room: int, start: Any) -> Constraint:
+    return Constraint(TokenAutomaton(compile_pattern(PATTERN), PIECES, 4), start, budget=room)
+
+
+PROCESSED: dict[str, tuple[list[Any], list[Change], set[int]]] = {
+    "bias": ([LogitBias(BIAS)], [biased(BIAS)], {3}),
+    "bad words": ([BadWords(WORDS)], [without_words], {0, 4}),
+    "constraint": ([constraint(5, 1)], [within_pattern(5)], {4}),
+    "bias and bad words": ([LogitBias(BIAS), BadWords(WORDS)], [biased(BIAS), without_words], set()),
+    "bias and constraint": ([LogitBias({0: 3.0}), constraint(5, 1)], [biased({0: 3.0}), within_pattern(5)], {4}),
+}
+
+
+def without_zeros(seed: int) -> Tree:
+    """A Tree where all is possible: so the processors alone decide what is not."""
+    model = Tree(seed)
+    model.tables = [np.maximum(table, -9.0) for table in model.tables]
+    model.tables = [table - np.logaddexp.reduce(table, axis=1, keepdims=True) for table in model.tables]
+    return model
+
+
+@pytest.mark.parametrize("name", PROCESSED)
+def test_processed_beams_are_exhaustive_search_under_the_constraint(name: str) -> None:
+    """All beams: the n best of all texts of the processed model, renormalised at each step. Few beams: a literal search."""
+    processors, changes, stops = PROCESSED[name]
+    rng, n_changed = np.random.default_rng(0), 0
+    for seed in range(40):
+        model, penalty = without_zeros(seed), PENALTIES[seed % len(PENALTIES)]
+        oracle, rules = changed(model, *changes), dict(length_penalty=penalty, stop_tokens=stops)
+        [found] = beam_search(model, [[2]], 5**5, 5, n_best=5, processors=processors, **rules)
+        check_equal(found, exhaustive(oracle, stops, penalty, 5), seed)
+        n_beams, early = int(rng.integers(1, 6)), bool(seed % 2)
+        few = dict(n_best=n_beams, early_stopping=early, processors=processors)
+        [found] = beam_search(model, [[2]], n_beams, 5, **few, **rules)
+        check_equal(found, literal(oracle.log_probs, [2], n_beams, 5, stops, penalty, n_beams, early), seed)
+        n_changed += found != beam_search(model, [[2]], n_beams, 5, n_best=n_beams, early_stopping=early, **rules)[0]
+    assert n_changed > 30
+
+
+def test_constrained_beams_of_several_prompts_on_a_gpt() -> None:
+    """Prompts of different lengths, with a cache: every text is valid, equal to a literal search, and one beam is greedy."""
+    model, end = build("llama").eval(), V - 1
+    pieces = [bytes([97 + token]) for token in range(end)] + [b""]
+    automaton = TokenAutomaton(compile_pattern("(ab?|[c-f]{2})+l"), pieces, end)
+    prompts = [[5], [1, 7, 2, 9, 9, 4], [11, 3]]
+
+    def log_probs(text: list[int]) -> np.ndarray:
+        with torch.no_grad():
+            logits = np.asarray(model(torch.tensor([text]))[0, -1])
+        prompt = next(prompt for prompt in prompts if text[: len(prompt)] == prompt)
+        allowed = automaton.allowed(automaton.read(text[len(prompt) :]), 6 - (len(text) - len(prompt)))
+        logits = np.where(allowed, logits, -np.inf)
+        return logits - np.logaddexp.reduce(logits)
+
+    for n_beams in (1, 2, 5):
+        processors = [Constraint(automaton, after_prompts(prompts), budget=6)]
+        rules: dict[str, Any] = dict(length_penalty=0.7, stop_tokens={end}, n_best=n_beams)
+        together = beam_search(model, prompts, n_beams, 6, processors=processors, **rules)
+        for prompt, found in zip(prompts, together, strict=True):
+            check_equal(found, literal(log_probs, prompt, n_beams, 6, {end}, 0.7, n_beams), prompt)
+            texts = [bytes(97 + token for token in one.ids).decode() for one in found]
+            assert all(re.fullmatch("(ab?|[c-f]{2})+l", text) for text in texts)
+            if n_beams == 1:
+                sampler = Sampler(SampleConfig(0.0), processors=[Constraint(automaton, len(prompt), budget=6)])
+                assert found[0].ids == list(generate(model, prompt, sampler, 6, stop_tokens={end}))
+
+
+def test_processors_that_leave_no_token_are_named() -> None:
+    with pytest.raises(ValueError, match="no token can be chosen"):
+        beam_search(Tree(0), [[2]], 2, 3, processors=[LogitBias({token: -math.inf for token in range(5)})])
 
 
 @pytest.mark.parametrize("name", ["gpt", "llama", "speedrun", "ngram", "mixture"])
@@ -359,10 +462,10 @@ class Peer:
 
 
 def test_transformers_finds_the_same() -> None:
-    """60 random small GPT-2s, stop sets, penalties and numbers of beams, where the definitions agree: their "never" is our
+    """200 random small GPT-2s, stop sets, penalties and numbers of beams, where the definitions agree: their "never" is our
     sound bound, their True is our early_stopping. They add up log p in float32."""
     transformers.logging.set_verbosity_error()
-    for seed in range(60):
+    for seed in range(200):
         rng, size = np.random.default_rng(seed), 11 + seed % 5
         torch.manual_seed(seed)
         config = transformers.GPT2Config(

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,12 +21,16 @@ from torch import Tensor
 from minilm.cli import talk as talk_module
 from minilm.cli.chat import converse
 from minilm.cli.main import VERBS, help_text, main
-from minilm.cli.talk import Talk, dialogue
+from minilm.cli.talk import Talk
 from minilm.decoding.config import SampleConfig
-from minilm.models.config import GPTConfig
+from minilm.decoding.generate import generate
+from minilm.decoding.reading import Reader, generate_on
+from minilm.decoding.sampling import Sampler
+from minilm.models.config import GPTConfig, SpeedrunConfig
 from minilm.models.gpt import GPT
+from minilm.models.speedrun_gpt import SpeedrunGPT
 from minilm.text.bpe import BPETokenizer
-from minilm.text.chat import CHAT_TOKENS, ROLES
+from minilm.text.chat import CHAT_TOKENS, ROLES, dialogue
 from minilm.text.tokenizer import ByteTokenizer, CharTokenizer, Tokenizer
 from minilm.training.checkpoint import save_checkpoint
 
@@ -196,6 +201,94 @@ def test_a_beginning_that_cannot_be_read_is_refused() -> None:
         talk_of(Actor(CharTokenizer("ab"), "a"), CharTokenizer("ab"))
 
 
+# ---- what is not read again
+
+
+def reread(reader: Reader, text: list[int], sampler: Sampler, n: int, stops: frozenset[int]) -> Iterator[int]:
+    """As it was: the whole conversation is read anew for each answer."""
+    return generate(reader.model, text, sampler, n, stop_tokens=stops)
+
+
+LETTERS = CharTokenizer.train(["User: Assistant:\n Bekind.abcdefgh?"])
+CONVERSATION = ["a?", "be", "bed head", "", "cage?", "dead end", "f", "abcdefgh" * 3, "each", "hen"]
+
+
+def spoken(
+    model: Any, tokenizer: Tokenizer, config: SampleConfig, patch: pytest.MonkeyPatch, how: Any, broken: int = -1
+) -> tuple[list[Any], list[int]]:
+    """A conversation -> turns and ids after each answer, and how many tokens each call of the model has read.
+
+    In one of the calls Ctrl-C is pressed, when all has been read and nothing is said.
+    """
+    read, plain = list[int](), model.hidden
+
+    def hidden(ids: Tensor, cache: Any = None) -> Tensor:
+        found = plain(ids, cache)
+        read.append(ids.shape[1])
+        if len(read) - 1 == broken:
+            raise KeyboardInterrupt
+        return found
+
+    patch.setattr(talk_module, "generate_on", how)
+    patch.setattr(model, "hidden", hidden)
+    talk, history = Talk(model, tokenizer, "Be kind.", config, seed=3, max_new_tokens=14), []
+    for number, text in enumerate(CONVERSATION):
+        if number == 6:
+            talk.reset()
+        forgotten = talk.hear(text)
+        talk.answer(lambda piece: None)
+        history.append((forgotten, list(talk.turns), list(talk.ids)))
+    patch.undo()
+    return history, read
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("temperature", [0, 1.3])
+@pytest.mark.parametrize("kind", ["learned", "rotary", "speedrun"])
+def test_answers_are_those_of_rereading(
+    kind: str, temperature: float, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten turns, a reset, a context that is too short for them, so that history is cut; and Ctrl-C at some moments.
+
+    With bytes most answers are no text: they are read again as something else than what was written.
+    """
+    cut = False
+    for tokenizer, context, moments in ((LETTERS, 110, (0, 17)), (BYTES, 150, (-1,))):
+        model = small_talker(kind, tokenizer.vocab_size, context).to(dtype)
+        for broken in moments:
+            kept, read = spoken(model, tokenizer, SampleConfig(temperature), monkeypatch, generate_on, broken)
+            anew, read_anew = spoken(model, tokenizer, SampleConfig(temperature), monkeypatch, reread, broken)
+            assert kept == anew
+            assert len(read) == len(read_anew) and sum(read) < sum(read_anew)
+        cut |= any(forgotten for forgotten, *_ in kept)
+    assert cut and len({turns[-1]["content"] for _, turns, _ in kept}) > 3
+
+
+def small_talker(kind: str, size: int, context: int) -> Any:
+    torch.manual_seed(5)
+    if kind == "speedrun":
+        model: Any = SpeedrunGPT(SpeedrunConfig(size, context_length=context, d_model=24, n_layers=2, n_heads=3))
+    else:
+        rope = 100.0 if kind == "rotary" else None
+        model = GPT(
+            GPTConfig(size, context_length=context, d_model=24, n_layers=2, n_heads=3, dropout=0.3, rope_theta=rope)
+        )
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(torch.randn(weight.shape) * 0.3)
+    return model
+
+
+def test_what_was_read_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as nothing is cut: of the last text, each token is read once, but for the first of an answer's end."""
+    model = small_talker("learned", CHAT.vocab_size, 1000)
+    history, read = spoken(model, CHAT, SampleConfig(0), monkeypatch, generate_on)
+    assert not any(forgotten for forgotten, *_ in history)
+    _, read_anew = spoken(model, CHAT, SampleConfig(0), monkeypatch, reread)
+    prompts = [n for n in read if n > 1]
+    assert len(prompts) == 10 and max(prompts) < 120 and sum(read) < 0.6 * sum(read_anew)
+
+
 # ---- the terminal
 
 
@@ -256,8 +349,8 @@ def test_forgetting_is_said(room: Path, capsys: Capture, monkeypatch: pytest.Mon
 
 
 def interrupted(after: int) -> Callable[..., Iterator[int]]:
-    """`generate`, in whose first stream Ctrl-C is pressed after some tokens."""
-    plain, streams = talk_module.generate, itertools.count()
+    """`generate_on`, in whose first stream Ctrl-C is pressed after some tokens."""
+    plain, streams = talk_module.generate_on, itertools.count()
 
     def stream(*arguments: object, **settings: object) -> Iterator[int]:
         first = next(streams) == 0
@@ -272,7 +365,7 @@ def interrupted(after: int) -> Callable[..., Iterator[int]]:
 def test_ctrl_c_stops_the_answer_and_not_the_program(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     """What has been said of the answer is remembered."""
     actor = Actor(BYTES, " abcdef", " second")
-    monkeypatch.setattr(talk_module, "generate", interrupted(after=4))
+    monkeypatch.setattr(talk_module, "generate_on", interrupted(after=4))
     listen(monkeypatch, "Hi\nAnd?\n")
     converse(talk_of(actor))
     assert capsys.readouterr().out == "abc ...\nsecond\n"

@@ -231,6 +231,17 @@ def test_one_beam_is_greedy_and_more_are_better(room: Path, capsys: Capture) -> 
     assert re.findall(r"^--- score (.*)$", shown, re.M) == [f"{table['score']:.3f}" for table in tables[:2]]
 
 
+def test_beams_obey_bias_bad_words_and_the_form_of_the_text(room: Path, capsys: Capture) -> None:
+    how = ["--prompt", "The", "--max-new-tokens", "8", "--beams", "6"]
+    plain = one(capsys, room, "gpt", *how)["text"]
+    assert one(capsys, room, "gpt", *how, "--bad-words", plain[0])["text"][0] != plain[0]
+    assert one(capsys, room, "gpt", *how, "--bias", "q=60")["text"] == "q" * 8
+    for table in written(capsys, room, "gpt", *how, "--n-best", "6", "--regex", "(fox|[abc]{3})!"):
+        assert re.fullmatch("(fox|[abc]{3})!", table["text"]) and table["reason"] == "stop token"
+    long = ["--max-new-tokens", "40", "--beams", "3", "--n-best", "3", "--json-schema", str(room / "schema.json")]
+    assert all(json.loads(table["text"])["name"] in ("fox", "🌙") for table in written(capsys, room, "gpt", *long))
+
+
 @pytest.mark.parametrize("draft", ["lookup", "bigram", "ngram"])
 def test_a_draft_changes_nothing_but_the_speed(draft: str, room: Path, capsys: Capture) -> None:
     how = ["--prompt", "The fox", "--max-new-tokens", "50"]
@@ -423,11 +434,7 @@ WITHOUT_TORCH = [
     ("beams and a penalty", f"{BEAMS} --repetition-penalty 1.1", "--repetition-penalty"),
     ("beams and samples", f"{BEAMS} --samples 2", "--samples"),
     ("beams and stop", f"{BEAMS} --stop x", "--stop"),
-    ("beams and bias", f"{BEAMS} --bias a=1", "--bias"),
-    ("beams and bad words", f"{BEAMS} --bad-words a", "--bad-words"),
     ("beams and draft", f"{BEAMS} --draft lookup", "--draft"),
-    ("beams and regex", f"{BEAMS} {REGEX}", "--regex"),
-    ("beams and JSON", f"{BEAMS} --json-schema {{room}}/schema.json", "--json-schema"),
     ("beams and overflow", f"{BEAMS} --overflow slide", "--overflow"),
     ("draft and overflow", "--draft lookup --overflow slide", "--overflow"),
     ("guesses without a draft", "--draft-tokens 3", "--draft"),
@@ -468,6 +475,7 @@ WITH_TORCH = [
     ("bias of a strange character", "char --bias q=1", "'q'"),
     ("bias leaves nothing", f"gpt {REGEX} --bias a=-inf", "no token can be chosen"),
     ("no room for the pattern", "gpt --regex a{20} --max-new-tokens 19", "20 tokens"),
+    ("no room for the pattern of beams", "gpt --beams 2 --regex a{50}", "50 tokens"),
     ("no room in the context", "gpt --regex a{50} --overflow stop", "50 tokens"),
     ("a pattern of strange characters", "char --regex q+", "no valid text"),
     ("a draft with other tokens", "gpt --draft {room}/char", "another tokenizer"),

@@ -7,45 +7,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from decoding_models import small
 from torch import Tensor
 
-from minilm.classical.config import NgramConfig
-from minilm.classical.ngram import NgramLM
 from minilm.cli.writing import stream_text
 from minilm.decoding.config import SampleConfig
 from minilm.decoding.generate import generate
 from minilm.decoding.processors import BadWords
 from minilm.decoding.sampling import Sampler
-from minilm.models.config import GPTConfig, SpeedrunConfig, llama_config
-from minilm.models.counted import CountedLM
-from minilm.models.gpt import GPT
-from minilm.models.mixture import Mixture
-from minilm.models.speedrun_gpt import SpeedrunGPT
 from minilm.text.tokenizer import CharTokenizer
 
 V, CONTEXT = 23, 9
 
 
 def build(name: str) -> Any:
-    """A small model with random weights in float64."""
-    generator = torch.Generator().manual_seed(4)
-    shape: dict[str, Any] = dict(vocab_size=V, context_length=CONTEXT, d_model=24, n_layers=2, n_heads=4)
-    if name == "ngram":
-        ids = torch.randint(0, V, (400,), generator=generator).numpy()
-        return CountedLM(NgramLM(NgramConfig(vocab_size=V, order=4)).fit(ids, V - 1))
-    if name == "mixture":
-        return Mixture(build("gpt"), build("ngram"), 0.6)
-    model: torch.nn.Module
-    if name == "gpt":
-        model = GPT(GPTConfig(**shape, dropout=0.3))
-    elif name == "llama":
-        model = GPT(llama_config(**shape, n_kv_heads=2))
-    else:
-        model = SpeedrunGPT(SpeedrunConfig(**shape))
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.copy_(torch.randn(weight.shape, generator=generator) * 0.4)
-    return model.double()
+    return small(name, V, CONTEXT)
 
 
 def sampler(seed: int = 0, **settings: float) -> Sampler:

@@ -18,6 +18,7 @@ from minilm.checks.observe import (
     argument_names,
     error_hint,
     first_line_problem,
+    place_of,
     raised_by,
     random_state,
     runs,
@@ -30,7 +31,7 @@ from minilm.runtime import time_limit
 
 Function = Callable[..., Any]
 Case = tuple[Any, ...]  # the arguments of one call
-SECONDS = 3.0  # for all inputs together
+SECONDS = 3.0  # of computing, for all inputs together
 SINGLE = 1e-5  # what float32 may be off
 ROUNDED = "right to about six digits: is anything float32 on the way? Compute in float64, and cast at the end if at all"
 
@@ -107,9 +108,9 @@ def judge(
                 note = "but in float32 only: take dtype and device from the arguments, and it works in every precision"
                 passed = Verdict("passed", f"{len(cases)} inputs, {note}")
                 return (first(slopes) if exercise.differentiable else None) or passed
-    except TimeoutError:
-        hint = "is there a loop without an end, or one too many?"
-        return Verdict("wrong", f"it takes longer than {SECONDS:g} s", hint)
+    except TimeoutError as error:
+        hint = "is there a loop without an end, or one too many? Does it wait for something?"
+        return Verdict("wrong", f"{place_of(error)}{error}", hint)
     hint, mistake = diagnose(exercise, function, cases)
     if "the answer is None" in verdict.message:
         hint = hint or "is there a way through your function without a `return`? Or does it print the answer instead?"

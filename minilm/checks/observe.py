@@ -1,10 +1,13 @@
 """What an examiner sees beside the answer: who was called, what was drawn and printed, in which line an error arose."""
 
 import inspect
+import os
 import random
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from types import CodeType
 from typing import Any
 
@@ -18,6 +21,12 @@ ERRORS = {  # what an error says that beginners often meet -> what to think of
     "only one element tensors": "math.sqrt takes one number; torch.sqrt, or ** 0.5, takes a tensor",
     "cannot be converted to Scalar": ".item() takes one number out of a tensor that holds one: stay with the tensor",
 }
+FOLDERS = {  # of libraries; of minilm too, which is in no site-packages where it runs from a clone
+    *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+    str(Path(__file__).parents[1]),
+    *(str(Path(package.__file__).parent) for package in (np, torch)),
+}
+FOREIGN = (*(folder + os.sep for folder in FOLDERS), "<frozen", "<__array_function__")
 PRINTED = 10  # lines of the student's own printing that are shown
 
 
@@ -71,9 +80,7 @@ def raised_by(function: Function, error: BaseException) -> bool:
 
 def place_of(error: BaseException) -> str:
     """The student's line in which an error arose, leaving out libraries and the examiner; "" if there is none."""
-    foreign = ("site-packages", "/torch/", "/lib/python", "<frozen", "/minilm/checks/", "\\minilm\\checks\\")
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not any(part in frame.filename for part in foreign)]
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(FOREIGN)]
     if not own:
         return ""
     line = f" ({own[-1].line})" if own[-1].line else ""

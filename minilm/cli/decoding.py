@@ -273,7 +273,7 @@ def beams(job: Job, rows: Sequence[Row]) -> Iterator[Answer]:
         job.meter.begin([text])
         [found] = beam_search(
             job.model, [text], options.beams, options.max_new_tokens,
-            length_penalty=options.length_penalty, n_best=options.n_best,
+            length_penalty=options.length_penalty, n_best=options.n_best, processors=job.processors(text),
             stop_tokens=frozenset([job.tokenizer.end_of_text]), use_cache=not options.no_cache,
         )  # fmt: skip
         yield from (beam_answer(job, prompt, text, hypothesis) for hypothesis in found)

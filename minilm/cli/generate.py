@@ -24,8 +24,8 @@ CONFLICTS: list[tuple[str, tuple[str, ...], str]] = [
     ),
     (
         "beams",
-        (*DRAWN, "samples", "stop", "bias", "bad_words", "draft", "regex", "json_schema", "overflow"),
-        "beam search draws nothing, it looks for the model's own likeliest texts",
+        (*DRAWN, "samples", "stop", "draft", "overflow"),
+        "beam search draws nothing, it looks for the likeliest texts",
     ),
     ("draft", ("overflow",), "speculative decoding ends where the context does"),
     ("regex", ("json_schema",), "a text has one form"),

@@ -63,14 +63,16 @@ def story_data(form: str, number: str, task: str, kept_aside: float, seed: int) 
         raise ValueError(f"--data {form}:{number}: give a number from 20 to 1,000,000, such as {form}:2000")
     if task != "classify" and form != "stories":
         raise ValueError(f"--data {form} is for --task classify: use stories, or a file, to {task}")
-    from minilm.tasks import instructions, sentiment, tagging
+    from minilm.tasks.instructions import instructions
+    from minilm.tasks.sentiment import labelled
+    from minilm.tasks.tagging import tagged
 
     def draw(n: int, split: str) -> list[Any]:
         if task == "classify":
-            return sentiment.labelled(n, seed, "mixed" if form == "stories" else form, split)
+            return labelled(n, seed, "mixed" if form == "stories" else form, split)
         if task == "tag":
-            return list(tagging.tagged(n, seed, split))
-        return [[*one.messages] for one in instructions.instructions(n, seed, split)]
+            return list(tagged(n, seed, split))
+        return [[*one.messages] for one in instructions(n, seed, split)]
 
     n = int(number or N_STORIES)
     n_aside = max(10, 2 * round(kept_aside * n / 2))

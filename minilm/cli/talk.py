@@ -11,13 +11,12 @@ import torch
 
 from minilm.cli.writing import StopDecoder
 from minilm.decoding.config import SampleConfig
-from minilm.decoding.generate import generate
+from minilm.decoding.reading import Reader, generate_on
 from minilm.decoding.sampling import Sampler
-from minilm.text.chat import CHAT_TOKENS, encode_chat
+from minilm.text.chat import CHAT_TOKENS, NAMES, encode_prompt
 from minilm.text.tokenizer import Tokenizer
 
 Message = dict[str, str]  # role, content: as `text/chat.py` has them
-NAMES = {"user": "User", "assistant": "Assistant"}
 
 
 @dataclass(frozen=True)
@@ -31,23 +30,9 @@ class Form:
 
 def form_of(tokenizer: Tokenizer) -> Form:
     """The special tokens of a chat where the tokenizer has them; else a dialogue in plain text."""
-    if set(CHAT_TOKENS) <= set(tokenizer.special_tokens):
-        return Form(lambda messages: encode_chat(messages, tokenizer, reply=True), (), taught=True)
-    stops = tuple(f"\n{name}:" for name in NAMES.values())
-    return Form(lambda messages: [tokenizer.end_of_text, *tokenizer.encode(dialogue(messages))], stops, taught=False)
-
-
-def dialogue(messages: Sequence[Message]) -> str:
-    """A conversation as a text that ends where the answer begins.
-
-    >>> dialogue([{"role": "user", "content": "Hi"}])
-    'User: Hi\\nAssistant:'
-    """
-    lines = [
-        f"{message['content']}\n" if message["role"] == "system" else f"{NAMES[message['role']]}: {message['content']}"
-        for message in messages
-    ]
-    return "\n".join([*lines, "Assistant:"])
+    taught = set(CHAT_TOKENS) <= set(tokenizer.special_tokens)
+    stops = () if taught else tuple(f"\n{name}:" for name in NAMES.values())
+    return Form(lambda messages: encode_prompt(messages, tokenizer), stops, taught)
 
 
 class Talk:
@@ -56,11 +41,12 @@ class Talk:
     def __init__(
         self, model: Any, tokenizer: Tokenizer, system: str, config: SampleConfig, seed: int, max_new_tokens: int
     ) -> None:
-        self.model, self.tokenizer, self.config = model, tokenizer, config
+        self.tokenizer, self.config = tokenizer, config
         self.seed, self.max_new_tokens = seed, max_new_tokens
         self.form = form_of(tokenizer)
         self.system: list[Message] = [{"role": "system", "content": system}] if system else []
         self.limit: int | None = getattr(model.config, "context_length", None)
+        self.reader = Reader(model, self.limit)  # what it has read of a conversation it does not read again
         self.reset()
         self.hear("")
         self.reset()
@@ -95,8 +81,7 @@ class Talk:
         signals = frozenset(self.tokenizer.special_tokens.values())
         self.turns.append({"role": "assistant", "content": text})
         try:
-            stream = generate(self.model, self.ids, self.sampler, self.max_new_tokens, stop_tokens=signals)
-            for token in stream:
+            for token in generate_on(self.reader, self.ids, self.sampler, self.max_new_tokens, signals):
                 text = self.add(text, decoder.feed(token), show)
                 if decoder.stopped:
                     break

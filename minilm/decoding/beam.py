@@ -10,6 +10,10 @@ log p is a sum of negative numbers, so it falls with every token: penalty 0 pref
 the mean of log p per token. Above 0 long texts gain, below 0 they lose. `length` counts the tokens that have a
 factor in p: the new tokens and the stop token, but neither prompt nor padding. Wu et al. (2016) divide by
 ((5 + length) / 6) ** length_penalty instead: there the first tokens count for less.
+
+With processors (a bias, bad words, a constraint) p is what they leave of the model's probabilities, renormalised at each
+step: the distribution that sampling draws from with the same processors. So log p still never rises, and one beam is still
+greedy decoding. It is not the model's p of the text: see `constrained.py` on the difference.
 """
 
 import math
@@ -20,8 +24,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from minilm.decoding.config import SampleConfig
 from minilm.decoding.generate import prompt_list
+from minilm.decoding.processors import Processor
 from minilm.decoding.reading import evaluating, next_logits_of_texts
+from minilm.decoding.sampling import judge
 from minilm.layers.basic import log_softmax
 
 
@@ -66,6 +73,7 @@ def beam_search(
     length_penalty: float = 1.0,
     early_stopping: bool = False,
     n_best: int = 1,
+    processors: Sequence[Processor] = (),
     stop_tokens: Collection[int] = frozenset(),
     use_cache: bool = True,
 ) -> list[list[Hypothesis]]:
@@ -75,6 +83,7 @@ def beam_search(
     soon as no beam can still reach its n_best, whatever follows: the result is that of a search to the end. With
     early_stopping it ends as soon as n_beams hypotheses have ended: quicker, but a better one that takes longer is lost.
     The prompts are read together and do not influence each other. Ties go to the better beam, then to the lower id.
+    A Constraint among the processors needs the stop token that it allows at the end, and `after_prompts` for its start.
 
     >>> [[best, second]] = beam_search(model, [[5, 7]], n_beams=4, max_new_tokens=20, n_best=2, stop_tokens={0})
     """
@@ -89,7 +98,8 @@ def beam_search(
         cache = model.new_cache(len(live), max(len(search.prompt) + search.room - 1 for search in live))
     with evaluating(model):
         while live:
-            logits = next_logits_of_texts(model, [text for search in live for text in search.texts()], cache)
+            rows = [text for search in live for text in search.texts()]
+            logits = judge(next_logits_of_texts(model, rows, cache), SampleConfig(), rows, processors)
             parents, first_row = [], 0
             for search, row_logits in zip(live, logits.split([len(search.beams) for search in live]), strict=True):
                 parents.append(search.step(log_softmax(row_logits)) + first_row)  # rows of the batch, not of the prompt

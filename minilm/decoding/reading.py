@@ -1,17 +1,17 @@
 """Reading: what a model says at chosen places of a text, or of several texts at once, with a cache or without.
 
-A cache saves work and changes nothing: what it holds already is not read again. Beam search, batches and speculative
-decoding ask their models through this file.
+A cache saves work and changes nothing: what it holds already is not read again. Beam search, batches, speculative
+decoding and conversations ask their models through this file.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from minilm.decoding.generate import device_of
+from minilm.decoding.generate import Choice, device_of
 from minilm.runtime import evaluation_mode
 
 
@@ -63,22 +63,50 @@ class Reader:
     """
 
     def __init__(self, model: Any, max_length: int | None = None, use_cache: bool = True) -> None:
-        self.model, self.text = model, list[int]()
-        self.cache = model.new_cache(1, max_length) if use_cache and hasattr(model, "new_cache") else None
+        self.model, self.max_length = model, max_length
+        self.has_cache = use_cache and hasattr(model, "new_cache")
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin with nothing read."""
+        self.text: list[int] = []
+        self.cache = self.model.new_cache(1, self.max_length) if self.has_cache else None
 
     def last_logits(self, text: list[int], n: int) -> Tensor:
         """What the model says behind each of the last n tokens of the text: (n, V), n from 1 to len(text)."""
-        same = 0
-        if self.cache is not None:
-            same = common_prefix(self.text, text[: len(text) - n])
-            self.cache.rollback(len(self.text) - same)
-            self.text = self.text[:same]  # true also if the model refuses what follows
+        same = common_prefix(self.text, text[: len(text) - n]) if self.has_cache else 0
         new = torch.tensor([text[same:]])
         places = torch.arange(new.shape[1] - n, new.shape[1])[None]
-        with evaluating(self.model):
-            logits = logits_at(self.model, new, places, self.cache)[0]
-        self.text = list(text)
+        try:
+            if self.cache is not None:
+                self.cache.rollback(len(self.text) - same)
+            with evaluating(self.model):
+                logits = logits_at(self.model, new, places, self.cache)[0]
+            self.text = list(text)
+        except BaseException:  # also Ctrl-C: nobody knows how much of the text the cache holds
+            self.forget()
+            raise
         return logits
+
+
+def generate_on(
+    reader: Reader, text: Sequence[int], sampler: Choice, max_new_tokens: int, stop_tokens: Collection[int] = ()
+) -> Iterator[int]:
+    """The ids of `generate` with overflow "stop", but what the reader has read of the text already is not read again.
+
+    For a conversation, where each text begins with most of the one before. The caller sees to it that the text is not
+    empty and fits into the context. In float32 the same token read in another company differs by a rounding: then of two
+    tokens that nearly tie the other may win.
+    """
+    text, limit = list(text), getattr(reader.model.config, "context_length", None)
+    for _ in range(max_new_tokens):
+        if limit is not None and len(text) > limit:
+            return
+        token = int(sampler(reader.last_logits(text, 1), [text]))
+        if token in stop_tokens:
+            return
+        yield token
+        text.append(token)
 
 
 def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
