@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from minilm.byhand import agreement, attention, basic, blocks, loss, mixture_of_experts, optim, positions
+from minilm.byhand import agreement, attention, basic, blocks, lora, loss, mixture_of_experts, optim, positions
 from minilm.byhand.bricks import SIZES, Brick, Size, bricks
 from minilm.layers import attention as torch_attention
 from minilm.layers import basic as torch_basic
@@ -23,7 +23,7 @@ from minilm.layers import positions as torch_positions
 from minilm.training import loss as torch_loss
 from minilm.training import optim as torch_optim
 
-MODULES: list[ModuleType] = [basic, loss, positions, attention, blocks, mixture_of_experts]
+MODULES: list[ModuleType] = [basic, lora, loss, positions, attention, blocks, mixture_of_experts]
 NAMES = list(bricks(SIZES[0], 0))
 every_brick = pytest.mark.parametrize("name", NAMES)
 every_size = pytest.mark.parametrize("number", range(len(SIZES)), ids=["B3", "B5", "B2"])
@@ -88,6 +88,7 @@ def reference(name: str, size: Size, inputs: dict[str, Any]) -> Tensor:
     functions: dict[str, Callable[[], Tensor]] = {
         "embedding": lambda: inputs["weight"][inputs["ids"]],
         "dropout": lambda: x * inputs["keep"] / (1 - inputs["p"]),
+        "lora": lambda: inputs["scale"] * torch_basic.linear(torch_basic.linear(x, inputs["A"]), inputs["B"]),
         "relu_squared": lambda: torch_basic.relu(x) ** 2,
         "cross_entropy": lambda: torch_loss.cross_entropy(**inputs),
         "learned_positions": lambda: x + inputs["weight"][inputs["positions"]],
@@ -305,7 +306,7 @@ def test_float32_stays_float32(name: str) -> None:
 # ---- values worked out on paper, and the edges
 
 
-@pytest.mark.parametrize("name", ["basic", "loss", "attention", "mixture_of_experts", "autograd"])
+@pytest.mark.parametrize("name", ["basic", "lora", "loss", "attention", "mixture_of_experts", "autograd"])
 def test_examples_in_docstrings(name: str) -> None:
     results = doctest.testmod(importlib.import_module(f"minilm.byhand.{name}"))
     assert results.attempted > 0

@@ -14,6 +14,7 @@ import numpy as np
 import minilm.byhand.attention as attention
 import minilm.byhand.basic as basic
 import minilm.byhand.blocks as blocks
+import minilm.byhand.lora as lora
 import minilm.byhand.loss as loss
 import minilm.byhand.mixture_of_experts as experts_module
 import minilm.byhand.positions as positions
@@ -65,7 +66,7 @@ def brick(module: ModuleType, name: str, /, **inputs: Any) -> Brick:
 
 
 def basic_bricks(size: Size, generator: np.random.Generator) -> dict[str, Brick]:
-    """Linear layer, embedding, dropout, softmax, norms, loss."""
+    """Linear layer and its change of low rank, embedding, dropout, softmax, norms, loss."""
     normal, shape = generator.standard_normal, (size.B, size.T, size.S)
     x = 2.0 * normal(shape) + 0.5
     weight, bias, scale, shift = normal((size.F, size.S)), normal(size.F), normal(size.S), normal(size.S)
@@ -76,6 +77,7 @@ def basic_bricks(size: Size, generator: np.random.Generator) -> dict[str, Brick]
     return {
         "linear": brick(basic, "linear", x=x, weight=weight, bias=bias),
         "linear without bias": brick(basic, "linear", x=x, weight=weight),
+        "lora": brick(lora, "lora", x=x, A=normal((size.K, size.S)), B=normal((size.F, size.K)), scale=0.7),
         "embedding": brick(basic, "embedding", ids=ids, weight=normal((size.V, size.K))),
         "dropout": brick(basic, "dropout", x=x, p=0.37, keep=generator.random(shape) >= 0.37),
         "softmax": brick(basic, "softmax", x=x),

@@ -42,6 +42,10 @@ CONCEPTS = (  # the files of minilm.checks that hold exercises, in the order of 
     "mixing",
     "mixture_weight",
     "recall",
+    "pooling",
+    "label_loss",
+    "scoring",
+    "answering",
     "discounting",
     "continuation",
     "kneser_ney",
@@ -65,6 +69,10 @@ CONCEPTS = (  # the files of minilm.checks that hold exercises, in the order of 
     "rounded_products",
     "limits",
     "distilling",
+    "nearest",
+    "adapting",
+    "adapter_gradients",
+    "merging",
 )
 MODULES = [importlib.import_module(f"minilm.checks.{concept}") for concept in CONCEPTS]
 EXERCISES: dict[str, Exercise] = {exercise.name: exercise for module in MODULES for exercise in module.EXERCISES}
@@ -107,6 +115,10 @@ SOLUTIONS = {
     "mix_log_probs": "minilm.models.mixture",
     "fit_mixture_weight": "minilm.models.mixture",
     "recall_shares": "minilm.text.recall",
+    "pool": "minilm.finetuning.heads",
+    "smoothed_cross_entropy": "minilm.finetuning.losses",
+    "macro_f1": "minilm.metrics",
+    "supervised": "minilm.finetuning.sft",
     "momentum_step": "minilm.training.sgd",
     "adam_direction": "minilm.training.optim",
     "orthogonalize": "minilm.training.newton_schulz",
@@ -128,6 +140,10 @@ SOLUTIONS = {
     "product": "minilm.decoding.quantize",
     "step_seconds": "minilm.models.roofline",
     "distillation_loss": "minilm.training.distill",
+    "closest_of_rank": "minilm.finetuning.low_rank",
+    "lora": "minilm.finetuning.lora",
+    "lora_backward": "minilm.byhand.lora",
+    "merged_weight": "minilm.finetuning.lora",
 }
 
 

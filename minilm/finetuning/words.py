@@ -31,7 +31,8 @@ def encode_words(words: Sequence[str], tokenizer: Tokenizer, context_length: int
     The second list is shorter than `words` where the context is too short for all of them: those words are not read.
     ValueError for an empty word, which would have no token.
     """
-    ids, places = [tokenizer.end_of_text], []
+    ids = [tokenizer.end_of_text]
+    places: list[int] = []
     for word, piece in zip(words, join_words(words), strict=True):
         tokens = tokenizer.encode(piece) if word else []
         if not tokens:
