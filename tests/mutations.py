@@ -3,9 +3,9 @@
     python tests/mutations.py                     all of them, with a line for each; at the end the survivors
     python tests/mutations.py "no scale" ...      those of these names
 
-Those of models, their layers and byhand/ stand here, the others in mutations_decoding.py and mutations_training.py. A mistake
-is put into a copy of the package in a temporary folder, where a few tests run against it. A survivor is a gap in the tests,
-or no mistake at all: then it does not belong here.
+Those of models, their layers and byhand/ stand here, the others in mutations_decoding.py, mutations_training.py and
+mutations_finetuning.py. A mistake is put into a copy of the package in a temporary folder, where a few tests run against it. A
+survivor is a gap in the tests, or no mistake at all: then it does not belong here.
 """
 
 import os
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mutations_decoding import DECODING
+from mutations_finetuning import FINETUNING
 from mutations_training import TRAINING
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -343,8 +344,12 @@ TABLE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
     ),
     "minilm/fast/attention.py": (
         "test_attention.py::test_attention_is_the_loop "
+        "test_fast_bricks.py::test_the_kernel_leaves_out_what_lies_above_the_triangle_and_nothing_else "
         "test_mutation_gaps.py::test_no_kernel_is_asked_what_it_makes_of_an_empty_row",
         [
+            ("fused: every square mask is a triangle", "return torch.equal(mask, triangle(n_queries))", "return True"),
+            ("fused: a triangle behind a cache", "if n_queries != n_keys or mask.device", "if mask.device"),
+            ("fused: the triangle of one more", "return causal_mask(n)", "return causal_mask(n + 1)[1:, 1:].mT"),
             ("fused: an empty row is the mean", "enable_gqa=grouped) * visible", "enable_gqa=grouped)"),
             ("fused: an empty row as the kernel likes it", "attn_mask=mask | ~visible", "attn_mask=mask"),
             ("fused: mask flipped", "attn_mask=mask | ~visible", "attn_mask=~mask | ~visible"),
@@ -354,6 +359,47 @@ TABLE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
                 "F.scaled_dot_product_attention(q, k, v, attn_mask",
                 "F.scaled_dot_product_attention(q, v, k, attn_mask",
             ),
+        ],
+    ),
+    "minilm/fast/bricks.py": (
+        "test_fast_bricks.py::test_a_fused_model_is_the_model_in_values_and_gradients "
+        "test_fast_bricks.py::test_each_part_is_the_readable_one "
+        "test_fast_bricks.py::test_a_norm_answers_in_the_type_of_the_readable_one "
+        "test_fast_bricks.py::test_with_a_cache "
+        "test_fast_bricks.py::test_adapters_are_asked_before_and_after "
+        "test_fast_bricks.py::test_a_subclass_stays_as_it_is",
+        [
+            ("bricks: no eps of its own", "weight, bias, part.eps)", "weight, bias, 1e-5)"),
+            ("bricks: rms without its eps", "weight, part.eps)\n\n\ndef in_one", "weight, 1e-5)\n\n\ndef in_one"),
+            ("bricks: no bias", "functional.linear(x, part.weight, part.bias)", "functional.linear(x, part.weight)"),
+            ("bricks: one gelu for both", 'partial(functional.gelu, approximate="tanh")', "functional.gelu"),
+            ("bricks: swiglu gates the other", "silu(part.gate(x)) * part.up(x)", "silu(part.up(x)) * part.gate(x)"),
+            ("bricks: adapters of q, k, v are passed by", "if all(type(matrix) is Linear for", "if all(True for"),
+            ("bricks: subclasses too", "if type(part) in FORWARDS:", "if isinstance(part, tuple(FORWARDS)):"),
+            (
+                "bricks: keys have as many heads",
+                "(part.n_heads, part.n_kv_heads, part.n_kv_heads)",
+                "3 * (part.n_heads,)",
+            ),
+            ("bricks: keys are not rotated", "q, k = rotate(q), rotate(k)", "q = rotate(q)"),
+            ("bricks: norms as they come", "if x.dtype is weight.dtype:", "if True:"),
+            ("bricks: the cache forgets", "k, v = cache.append(layer, k, v)", "cache.append(layer, k, v)"),
+            (
+                "bricks: other activations are none",
+                "ACTIVATIONS.get(part.activation, part.activation)",
+                "ACTIVATIONS[gelu]",
+            ),
+        ],
+    ),
+    "minilm/fast/loss.py": (
+        "test_fast_bricks.py::test_the_loss_is_the_plain_one "
+        "test_fast_bricks.py::test_the_loss_with_another_label_to_ignore_and_with_wrong_labels",
+        [
+            ("kernel loss: nothing counted is no number", "counted.sum().clamp(min=1)", "counted.sum()"),
+            ("kernel loss: mean over all", "total / counted.sum().clamp(min=1)", "total / targets.numel()"),
+            ("kernel loss: half stays half", "torch.promote_types(logits.dtype, torch.float32)", "logits.dtype"),
+            ("kernel loss: V is a token", "(targets >= vocab_size)", "(targets > vocab_size)"),
+            ("kernel loss: ignores -100 only", "ignore_index=ignore_index, reduction", "reduction"),
         ],
     ),
     "minilm/layers/alibi.py": (
@@ -688,6 +734,19 @@ TABLE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
             ("AdamW: steps not counted", "self.steps[name] += 1", "self.steps[name] = 1"),
         ],
     ),
+    "minilm/byhand/lora.py": (
+        "test_byhand.py::test_by_hand_is_autograd test_byhand.py::test_examples_in_docstrings",
+        [
+            ("lora: scale forgotten", "return scale * wide", "return wide"),
+            ("lora: no scale on the way back", "linear_backward(scale * dout,", "linear_backward(dout,"),
+            ("lora: B's input is out", "(x, A, B, scale, h)\n\n\n", "(x, A, B, scale, h + 1.0)\n\n\n"),
+            (
+                "lora: A learns from all of dout",
+                "linear_backward(dh, (x, A, False))",
+                "linear_backward(dh + 1.0, (x, A, False))",
+            ),
+        ],
+    ),
     "minilm/byhand/parts.py": (
         "test_byhand.py",
         [
@@ -743,7 +802,7 @@ TABLE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
 }
 MUTATIONS = [
     Mutation(name, file, old, new, tuple(f"tests/{test}" for test in tests.split()))
-    for file, tests, rows in [*((file, *part) for file, part in TABLE.items()), *DECODING, *TRAINING]
+    for file, tests, rows in [*((file, *part) for file, part in TABLE.items()), *DECODING, *TRAINING, *FINETUNING]
     for name, old, new in rows
 ]
 

@@ -90,6 +90,15 @@ def test_columns_are_named_guessed_and_said(tmp_path):
     assert "text from column 1 of 2, label from column 2 of 2" in said[1] and "dropped" not in said[1]
 
 
+def test_columns_without_names_are_told_apart_by_what_stands_in_them(tmp_path):
+    """Labels come again and again, more than one of them; texts are the longest of the rest, even if shorter than labels."""
+    rows = [("so it is", "good"), ("well, well", "bad"), ("oh no", "bad"), ("ah", "good"), ("hm", "bad")]
+    constant = put(tmp_path, "a.csv", "".join(f'train,"{text}",{label}\n' for text, label in rows))
+    assert load_labelled(constant) == rows
+    wordy = [(text, {"good": "very good indeed", "bad": "rather disappointing"}[label]) for text, label in rows]
+    assert load_labelled(put(tmp_path, "b.csv", "".join(f'{label},"{text}"\n' for text, label in wordy))) == wordy
+
+
 def test_the_header_may_be_said(tmp_path):
     path = put(tmp_path, "a.csv", "so so,fair\nis good,good\nis bad,bad\nis better,good\n")
     assert [len(load_labelled(path, header=header)) for header in (None, True, False)] == [3, 3, 4]
@@ -104,6 +113,12 @@ def test_json_lines_and_lists(tmp_path, name):
         assert load_labelled(put(tmp_path, name, text)) == [("a\nb", "0"), ("é", "1")]
 
 
+def test_a_line_of_json_ends_at_a_newline_only(tmp_path):
+    rows = [{"text": "one\u2028two\x85", "label": "a"}, {"text": "three\x0cfour", "label": "b"}]
+    text = "\r\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    assert load_labelled(put(tmp_path, "a.jsonl", text)) == [("one\u2028two", "a"), ("three\x0cfour", "b")]
+
+
 # ---- folders
 
 
@@ -113,6 +128,7 @@ def test_folders_as_aclimdb(tmp_path):
         put(tmp_path, f"{part}/neg/0_2.txt", f" dull<br />{part}\n")
         put(tmp_path, f"{part}/neg/1_1.txt.gz", f"bad {part}")
         put(tmp_path, f"{part}/neg/.hidden/x.txt", "no")
+        put(tmp_path, f"{part}/.cache/x.txt", "no")
     put(tmp_path, "train/unsup/0_0.txt", "nobody knows")
     put(tmp_path, "train/neg/5_5.txt", "")
     put(tmp_path, "imdb.vocab", "the")
@@ -247,6 +263,8 @@ def test_pairs_of_all_forms(tmp_path):
         'Response,Prompt\nHello,"Hi, you"\n"Yes\nno",So?\n',
         'prompt,what\n"Hi, you",Hello\nSo?,"Yes\nno"\n',
         'answer,what\nHello,"Hi, you"\n"Yes\nno",So?\n',
+        'what,prompt\nHello,"Hi, you"\n"Yes\nno",So?\n',
+        ' Answer ,  PROMPT\nHello,"Hi, you"\n"Yes\nno",So?\n',
         '"Hi, you",Hello\nSo?,"Yes\nno"\n',
     ):
         assert load_pairs(put(tmp_path, "a.csv", text)) == expected
@@ -255,6 +273,7 @@ def test_pairs_of_all_forms(tmp_path):
     named = put(tmp_path, "b.tsv", "x\ty\tz\nHi\tno\tHello\n")
     assert load_pairs(named, "x", "z") == [("Hi", "Hello")]
     assert "'x', 'y', 'z'" in refused(load_pairs, named, "text")
+    assert "'x', 'y', 'z'" in refused(load_pairs, named, "x", "x")
 
 
 def test_conversations(tmp_path):

@@ -1,6 +1,7 @@
 """Logistic regression: the loss and its slopes against torch, the minimum against torch's L-BFGS and closed forms."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -9,7 +10,13 @@ import torch
 from minilm.classical import logistic_regression
 from minilm.classical.bag_of_ngrams import BagOfNgrams
 from minilm.classical.classifier import cross_validated_nats, one_hot
-from minilm.classical.logistic_regression import LogisticRegression, Objective, conjugate_gradients, tune_strength
+from minilm.classical.logistic_regression import (
+    LogisticRegression,
+    Objective,
+    conjugate_gradients,
+    newton,
+    tune_strength,
+)
 
 
 def collection(n: int = 30, classes: int = 3) -> tuple[list[str], list[str]]:
@@ -130,6 +137,23 @@ def test_conjugate_gradients_solve() -> None:
     assert 1e-6 < np.linalg.norm(A @ rough.ravel() - target.ravel()) <= 0.3  # no better than asked for
 
 
+class Valley:
+    """The sum of sqrt(1 + x^2): from beyond 1, whole steps of Newton's method (to -x^3) lead ever farther away."""
+
+    def value(self, x: np.ndarray) -> float:
+        return float(np.sqrt(1 + x * x).sum())
+
+    def gradient(self, x: np.ndarray) -> np.ndarray:
+        return x / np.sqrt(1 + x * x)
+
+    def hessian_times(self, x: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda v: v / (1 + x * x) ** 1.5
+
+
+def test_a_step_that_climbs_is_halved() -> None:
+    np.testing.assert_allclose(newton(Valley(), np.array([[2.0], [-3.0]])), 0, atol=1e-8)
+
+
 def test_pairs_show_what_single_words_hide() -> None:
     """Pitfall of bags: in these texts no word tells anything, only the pairs do."""
     texts = ["not good but fine", "not fine but good", "good but not fine", "fine but not good"] * 2
@@ -151,3 +175,16 @@ def test_the_strength_is_the_best_of_the_folds() -> None:
     best = tune_strength(texts, labels, bag, strengths, folds=4)
     assert best == strengths[int(np.argmin(nats))]
     assert best not in (strengths[0], strengths[-1])  # neither end: both kinds of error are felt
+
+
+def test_tuning_asks_each_strength_with_its_own_bag_and_folds(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts, labels = collection(12, 2)
+    bag, asked = BagOfNgrams(longest=3), []
+
+    def nats(make: Callable[[], LogisticRegression], *data: object) -> float:
+        asked.append((make().bag, make().strength, *data))
+        return abs(make().strength - 0.3)
+
+    monkeypatch.setattr(logistic_regression, "cross_validated_nats", nats)
+    assert tune_strength(texts, labels, bag, (1.0, 0.3, 0.1), folds=3) == 0.3
+    assert asked == [(bag, strength, texts, labels, 3) for strength in (1.0, 0.3, 0.1)]

@@ -7,7 +7,7 @@ import string
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minilm.metrics import (
@@ -29,11 +29,13 @@ def squad_words(text: str) -> list[str]:
     return re.sub(r"\b(a|an|the)\b", " ", without_signs).split()
 
 
+@settings(deadline=None)
 @given(st.text(st.sampled_from("aAnNtheTHE xyz-'.,!?$_`<>|09 \n\t"), max_size=40))
 def test_squad_normalisation(text: str) -> None:
     assert comparable_words(text) == squad_words(text)
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(max_codepoint=127), max_size=40))
 def test_rouge_words_of_ascii(text: str) -> None:
     assert rouge_words(text) == re.sub(r"[^a-z0-9]+", " ", text.lower()).split()
@@ -102,11 +104,13 @@ def brute_force(a: Sequence[str], b: Sequence[str]) -> int:
     return max(n for n in range(len(a) + 1) for part in itertools.combinations(a, n) if part in parts_of_b)
 
 
+@settings(deadline=None)
 @given(WORDS, WORDS)
 def test_longest_common_subsequence_is_that_of_all_parts(a: list[str], b: list[str]) -> None:
     assert longest_common_subsequence(a, b) == brute_force(a, b)
 
 
+@settings(deadline=None)
 @given(WORDS, WORDS)
 def test_f1_by_its_definition(a: list[str], b: list[str]) -> None:
     """Each word of the answer crosses out one of the truth; then 2 P R / (P + R)."""
@@ -123,6 +127,7 @@ def test_f1_by_its_definition(a: list[str], b: list[str]) -> None:
     assert token_f1(" ".join(a), " ".join(b)) == pytest.approx(expected, abs=1e-12)
 
 
+@settings(deadline=None)
 @given(WORDS, WORDS)
 def test_what_holds_for_every_score(a: list[str], b: list[str]) -> None:
     """From 0 to 1, the same both ways, 1 for the same text; F1 is at least the exact match."""

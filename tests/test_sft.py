@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from decoding_models import gpt
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -90,6 +90,7 @@ def test_row_80_the_assistant_may_begin_and_may_be_asked_last() -> None:
     assert targets == [I, 97, END, I, 98, END, I, I, I]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(list(ROLES)), st.text("ab<|end>é", max_size=5)), min_size=1, max_size=5))
 def test_a_chat_is_read_as_encode_chat_writes_it(turns: list[tuple[str, str]]) -> None:
     messages = [{"role": role, "content": content} for role, content in turns]
@@ -206,6 +207,7 @@ def test_a_long_talk_forgets_its_oldest_answers() -> None:
     assert fit(talk, 2) is None and fit(talk, 1) is None
 
 
+@settings(deadline=None)
 @given(st.integers(1, 6), st.integers(0, 6), st.integers(1, 14))
 def test_fit_by_definition(n_prompt: int, n_answer: int, context_length: int) -> None:
     """It fits whole; or with the first token, the last of the prompt and the answer; or not at all."""

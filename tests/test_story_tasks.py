@@ -296,6 +296,23 @@ def test_answers_by_patterns():
     assert set(seen) == set(patterns) and min(seen.values()) >= 8
 
 
+def test_an_answer_is_where_it_is_first_told():
+    """Names and homes are told more than once: the place is that of the first time, found by a search for the word."""
+    seen = Counter()
+    for i in range(60):
+        story = story_of(45, i)
+        names = {
+            story.hero.name: "Who is the story about?",
+            **({story.friend.name: "quarrel?"} if story.friend else {}),
+        }
+        for one in questions_about(story):
+            if one.answer in names and one.question.endswith(names[one.answer]):
+                places = [found.start() for found in re.finditer(rf"\b{one.answer}\b", one.context)]
+                assert one.start == places[0], one
+                seen[len(places) > 1] += 1
+    assert seen[True] > 50
+
+
 def test_questions_fit_their_stories():
     """ "Who helped?" is asked only where somebody did; "yes" only where the story's mood is happy."""
     for i in range(200):
@@ -335,6 +352,46 @@ def test_a_summary_by_hand():
     )
 
 
+# What a reader would say of each end, in the words of the summary; H is the hero, F the friend, L the loved one, X the helper.
+ENDS = {
+    ("gift", "helped"): "X helped, ",
+    ("gift", "alone"): "X did not help, but H found a way",
+    ("gift", "failed"): "Nobody helped, there was no present",
+    ("loss", "helped"): "With the help of X it was found",
+    ("loss", "alone"): "X did not help, but H found it",
+    ("loss", "given away"): "had it, and H made a present of it",
+    ("loss", "failed"): "X did not help, it was not found",
+    ("fear", "helped"): "X helped, H came to L after all",
+    ("fear", "alone"): "X did not help, but H found the courage to go alone",
+    ("fear", "failed"): "X did not help, H ran home again",
+    ("quarrel", "hero gives in"): "H said sorry, they shared",
+    ("quarrel", "friend gives in"): "F said sorry, they shared",
+    ("quarrel", "no one gives in"): "Neither of them said sorry",
+    ("good turn", "repaid"): "H stopped to help, was helped in turn, came in time",
+    ("good turn", "too late"): "H stopped to help and came too late, but X was grateful",
+    ("good turn", "passed by"): "H did not stop to help",
+    ("promise", "kept"): "H kept the promise and",
+    ("promise", "owned up"): "H forgot the promise, but told the truth",
+    ("promise", "hidden"): "H forgot the promise, did not tell the truth",
+}
+
+
+def test_a_summary_tells_the_end_that_came():
+    told = set()
+    for i in range(400):
+        story = story_of(43, i)
+        told.add((story.plot.name, story.ending.name))
+        end = ENDS[story.plot.name, story.ending.name]
+        loved = story.loved and story.loved.name.replace("{hero.his}", story.hero.his)
+        for letter, name in {"H": story.hero, "F": story.friend, "X": story.helper}.items():
+            end = re.sub(rf"\b{letter}\b", name.name if name else letter, end)
+        end = re.sub(r"\bL\b", str(loved), end)
+        summary = summary_of(story)
+        assert summary.lower().count(end.lower()) == 1, (end, summary)
+        assert summary.lower().index(end.lower()) > summary.index(". "), summary  # in the second sentence
+    assert told == set(ENDS)
+
+
 @pytest.mark.parametrize("kind", INSTRUCTION_KINDS)
 def test_conversations_alternate_and_can_be_encoded(kind):
     tokenizer = BPETokenizer([], CHAT_TOKENS)
@@ -345,6 +402,44 @@ def test_conversations_alternate_and_can_be_encoded(kind):
         assert len(one.answer.split()) < 60 and one.answer.lstrip('"')[0].isupper()
         assert not re.search(r"[{}]|  ", "".join(m["content"] for m in one.messages))
         assert kind == "title" or one.answer[-1] in '.?!"'
+
+
+def test_a_talk_asks_two_different_questions_about_one_story_that_is_told_once():
+    world = StoryWorld()
+    for one in instructions(30, 5, kinds=("talk",)):
+        first, answer, second, other = (message["content"] for message in one.messages)
+        asked, text = first.split("\n\n", 1)
+        story = world.parse(text)
+        known = {question.question: question.answer for question in questions_about(story)}
+        assert second in known and any(asked.endswith(question) and question != second for question in known)
+        assert other.lower().rstrip('."').endswith(known[second].lower().rstrip(".")) and answer != ""
+
+
+def test_an_answer_says_of_whom_it_speaks():
+    """What somebody does has its subject before it: the helper helps, the hero finds a way."""
+    seen = Counter()
+    for one in instructions(250, 6, kinds=("question",)):
+        asked, text = one.prompt[0]["content"].split("\n\n", 1)
+        asked, story = asked.rpartition(": ")[2], StoryWorld().parse(text)
+        who = [
+            (r"How did .* manage without help\?", lambda story: story.hero.he),
+            (r"What did .* do for the .*\?", lambda story: story.hero.he),
+            (r"How did the .* help .*\?", lambda story: story.helper.he),
+        ]
+        for pattern, subject in who:
+            if re.fullmatch(pattern, asked):
+                seen[pattern] += 1
+                assert one.answer.split()[0] == subject(story).capitalize(), one
+        if asked.startswith("Why did"):
+            assert one.answer.startswith("Because "), one
+    assert len(seen) == 3
+
+
+def test_the_last_line_is_a_whole_one():
+    for one in instructions(30, 7, kinds=("ending",)):
+        text = one.prompt[0]["content"].partition("\n\n")[2]
+        assert text[-1] in '.!?"' and re.match(r'"?[A-Z]', one.answer), one.answer
+        assert StoryWorld().parse(f"{text} {one.answer}")
 
 
 def test_all_kinds_are_drawn():

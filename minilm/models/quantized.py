@@ -50,7 +50,7 @@ class Quantized(nn.Module):
     def __init__(self, model: Any, group: int | None = GROUP) -> None:
         super().__init__()
         self.config = QuantizedConfig(model={"kind": model.kind, "config": asdict(model.config)}, group=group)
-        self.model = quantize(model, partial(to_int8, group=group))
+        self.model: Any = quantize(model, partial(to_int8, group=group))
 
     def forward(self, ids: Tensor, cache: Any = None) -> Tensor:
         return self.model(ids, cache=cache)

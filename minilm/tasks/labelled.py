@@ -147,7 +147,10 @@ def pick_columns(table: Table, text: str | None, label: str | None) -> tuple[int
     columns = [[str(row[c]) for row in table.rows] for c in range(width)]
     if j is None:
         sizes = {c: len(set(columns[c])) for c in range(width) if c != i}
-        j = min(sizes, key=lambda c: (sizes[c] < 2, sizes[c], sum(map(len, columns[c]))))
+        varied = [c for c in sizes if sizes[c] > 1]
+        if i is None and len(varied) == 1:
+            varied = []  # that one holds the texts
+        j = min(varied or sizes, key=lambda c: (sizes[c], sum(map(len, columns[c]))))
     if i is None:
         i = max((c for c in range(width) if c != j), key=lambda c: sum(map(len, columns[c])))
     if i == j:
