@@ -101,6 +101,18 @@ TRAINING: list[tuple[str, str, list[tuple[str, str, str]]]] = [
         ],
     ),
     (
+        "minilm/training/fused_adam.py",
+        "test_fused_adam.py",
+        [
+            ("fused adam: strides do not matter", " and t.is_contiguous()", ""),
+            ("fused adam: types do not matter", "t.dtype is p.dtype and ", ""),
+            ("fused adam: steps do not count", 'memory["step"] += 1', "pass"),
+            ("fused adam: decays twice", "weight_decay=0.0", "weight_decay=0.1"),
+            ("fused adam: betas exchanged", "(beta1, beta2), lists", "(beta2, beta1), lists"),
+            ("fused adam: its own eps", "eps=self.eps", "eps=1e-8"),
+        ],
+    ),
+    (
         "minilm/fast/short_attention.py",
         "test_short_attention.py::test_values_and_gradients_are_those_of_torchs_kernel "
         "test_short_attention.py::test_where_nothing_may_be_seen_nothing_comes_out_and_nothing_goes_back",

@@ -1,10 +1,10 @@
-"""Which fast twins are chosen: the fused attention where it pays, the fused loss where logits are large, never with --plain."""
+"""Which fast twins are chosen: the fused attention where it pays, a fused loss, torch's kernels, and none of them with --plain."""
 
 import pytest
 import torch
 from torch import nn
 
-from minilm.fast import attention, choose, cross_entropy, short_attention
+from minilm.fast import attention, choose, cross_entropy, loss, short_attention
 from minilm.models.config import GPTConfig
 from minilm.models.gpt import GPT
 from minilm.training.batches import Batches
@@ -38,11 +38,19 @@ def small_gpt(vocab_size: int) -> GPT:
 def test_loss():
     large = small_gpt(choose.LARGE_VOCABULARY)
     assert choose.loss_part(False, False, large) == {"loss_function": cross_entropy.next_token_loss}
-    for plain, compiled, model in ((True, False, large), (False, True, large), (False, False, small_gpt(50))):
-        assert choose.loss_part(plain, compiled, model) == {}
     other = nn.Linear(2, 2)
     other.config = large.config
-    assert choose.loss_part(False, False, other) == {}
+    for compiled, model in ((True, large), (False, small_gpt(choose.LARGE_VOCABULARY - 1)), (False, other)):
+        assert choose.loss_part(False, compiled, model) == {"loss_function": loss.next_token_loss}
+        assert choose.loss_part(True, compiled, model) == {}
+
+
+def test_kernels():
+    model = small_gpt(50)
+    assert choose.with_kernels(True, model) is model
+    assert "forward" not in vars(model.norm)
+    assert choose.with_kernels(False, model) is model
+    assert "forward" in vars(model.norm)
 
 
 def test_the_fused_loss_trains_to_the_same_weights():

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from minilm.layers.basic import Embedding, LayerNorm, Linear
 from minilm.training.config import TrainConfig
+from minilm.training.fused_adam import FusedAdamW
 from minilm.training.muon import Muon, build_optimizer, muon_groups
 from minilm.training.newton_schulz import orthogonalize, orthogonalize_by_gram
 from minilm.training.optim import Adam, AdamW, Group, Optimizer, clip_factor, clip_grad_norm, decay_groups
@@ -180,7 +181,7 @@ def test_muon_takes_the_maps_and_adamw_the_rest() -> None:
     assert optimizer.orthogonalize is orthogonalize_by_gram
 
 
-@pytest.mark.parametrize(("name", "kind"), [("adamw", AdamW), ("adam", Adam), ("sgd", SGD), ("muon", Muon)])
+@pytest.mark.parametrize(("name", "kind"), [("adamw", FusedAdamW), ("adam", Adam), ("sgd", SGD), ("muon", Muon)])
 def test_the_config_names_the_optimizer(name: str, kind: type[Optimizer]) -> None:
     config = TrainConfig(
         optimizer=name,

@@ -11,12 +11,12 @@ import torch
 from minilm.bench.plain_gpt import PlainGPT, plain_optimizer, plain_step
 from minilm.bench.stopwatch import compare, threads_restored
 from minilm.bench.table import Job, Request, Row
+from minilm.fast.choose import loss_part, with_kernels
 from minilm.models.config import gpt2_config
 from minilm.models.gpt import GPT
 from minilm.runtime import n_cores, pick_device, set_seed
 from minilm.training.config import TrainConfig
 from minilm.training.loop import accumulate_gradients
-from minilm.training.loss import next_token_loss
 from minilm.training.muon import build_optimizer
 from minilm.training.optim import clip_grad_norm
 
@@ -55,7 +55,8 @@ def speed_row(shape: Sequence[int], half: bool, compiled: bool, request: Request
     config = gpt2_config(n_layers=layers, d_model=d_model, n_heads=heads, context_length=context, vocab_size=vocabulary)
     set_seed(request.seeds[0])
     device = pick_device()
-    ours = GPT(config, **request.attention(False, device, context)).to(device)
+    ours = with_kernels(False, GPT(config, **request.attention(False, device, context)).to(device))
+    loss = loss_part(False, compiled, ours)["loss_function"]
     peer = PlainGPT(config).to(device)
     peer.load_ours(ours.arrays())
     ids = torch.randint(vocabulary, (batch, context + 1), device=device)
@@ -65,7 +66,7 @@ def speed_row(shape: Sequence[int], half: bool, compiled: bool, request: Request
     peer_forward = torch.compile(peer) if compiled else peer
 
     def our_step() -> None:
-        accumulate_gradients(forward, [(inputs, targets)], next_token_loss, device, half)
+        accumulate_gradients(forward, [(inputs, targets)], loss, device, half)
         clip_grad_norm(ours.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()

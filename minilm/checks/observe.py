@@ -24,7 +24,7 @@ ERRORS = {  # what an error says that beginners often meet -> what to think of
 FOLDERS = {  # of libraries; of minilm too, which is in no site-packages where it runs from a clone
     *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
     str(Path(__file__).parents[1]),
-    *(str(Path(package.__file__).parent) for package in (np, torch)),
+    *(str(Path(str(package.__file__)).parent) for package in (np, torch)),
 }
 FOREIGN = (*(folder + os.sep for folder in FOLDERS), "<frozen", "<__array_function__")
 PRINTED = 10  # lines of the student's own printing that are shown

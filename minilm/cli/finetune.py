@@ -221,6 +221,7 @@ def teach(
     as_json: bool,
 ) -> int:
     """Train, then say how good the best checkpoint is beside the simple methods, and what to do next."""
+    from minilm.fast.choose import with_kernels
     from minilm.finetuning.freezing import count_parameters, layerwise_optimizer
     from minilm.runtime import keep_freed_memory
     from minilm.training.checkpoint import load_checkpoint
@@ -228,6 +229,7 @@ def teach(
     from minilm.training.run import train_in_folder
 
     keep_freed_memory()
+    model = with_kernels(False, model)
     counts = count_parameters(model)
     say(f"{counts.trainable:,} of {counts.total:,} parameters learn, on {next(model.parameters()).device}")
     optimizer = layerwise_optimizer(model, train_config, config.layer_decay) if config.layer_decay < 1 else None

@@ -53,7 +53,7 @@ def parser_of_train() -> Parser:
     parser.option("--config", rare=True, metavar="FILE", help="TOML file of options; flags win over it")
     parser.option("--device", rare=True, help="auto, cpu, cuda or mps (default: auto)")
     parser.option(
-        "--plain", rare=True, action="store_true", default=None, help="only the readable attention, no fused kernel"
+        "--plain", rare=True, action="store_true", default=None, help="only the readable parts, no fused kernel"
     )
     parser.option(
         "--json", rare=True, action="store_true", default=None, help="one JSON object at the end, no progress bar"
@@ -86,7 +86,7 @@ def run(arguments: list[str]) -> int:
         train_config = dataclasses.replace(train_config, minutes=3.0)
     model_options(kind, chosen, vocab_size=chosen.get("vocab_size", 1024))  # complains before anything slow begins
 
-    from minilm.fast.choose import attention_part
+    from minilm.fast.choose import attention_part, with_kernels
     from minilm.models.registry import build_model
     from minilm.runtime import minilm_home, pick_device, set_seed
     from minilm.text.corpus import load_corpus
@@ -114,7 +114,8 @@ def run(arguments: list[str]) -> int:
 
         def build(settings: Any) -> Any:
             part = attention_part(about["plain"], device, settings.context_length)
-            return build_model("gpt" if kind == "llama" else kind, dataclasses.asdict(settings), **part).to(device)
+            model = build_model("gpt" if kind == "llama" else kind, dataclasses.asdict(settings), **part).to(device)
+            return with_kernels(about["plain"], model)
 
         if train_config.minutes is not None:
             settings, train_config = fitting_shape(kind, chosen, train_config, prepared, build, about["plain"])
@@ -176,7 +177,7 @@ def model_options(kind: str, chosen: dict[str, Any], vocab_size: int) -> Any:
 
 def resume(directory: str, say: Any, as_json: bool) -> int:
     """Go on with a run by the plan that its last checkpoint holds."""
-    from minilm.fast.choose import attention_part
+    from minilm.fast.choose import attention_part, with_kernels
     from minilm.models.registry import build_model
     from minilm.runtime import pick_device
     from minilm.text.token_file import open_token_file
@@ -199,6 +200,7 @@ def resume(directory: str, say: Any, as_json: bool) -> int:
     part = attention_part(about["plain"], device, settings.context_length)  # as in `run`, for the same bits
     arrays = checkpoint.model.arrays()
     model = build_model(checkpoint.model.kind, dataclasses.asdict(settings), arrays, **part).to(device)
+    model = with_kernels(about["plain"], model)
     if checkpoint.step >= train_config.steps:
         say(f"{directory} has done all {train_config.steps:,} steps of its plan")
         return 0

@@ -104,7 +104,7 @@ class Walk:
         """The GPT, with a look at it every 20 seconds."""
         from minilm.evaluation.evaluate import evaluate
         from minilm.evaluation.ladder import model_rung, one_line
-        from minilm.fast.choose import attention_part
+        from minilm.fast.choose import attention_part, loss_part, with_kernels
         from minilm.models.registry import build_model
         from minilm.plots.loss import plot_loss
         from minilm.runtime import pick_device, set_seed
@@ -114,7 +114,7 @@ class Walk:
         shape = SpeedrunConfig(vocab_size=self.tokenizer.vocab_size, **SHAPES["speedrun"])
         device = pick_device()
         part = attention_part(False, device, shape.context_length)
-        model = build_model("speedrun", dataclasses.asdict(shape), **part).to(device)
+        model = with_kernels(False, build_model("speedrun", dataclasses.asdict(shape), **part).to(device))
         looked = 0.0
 
         def look(step: int, model: Any, record: dict[str, Any]) -> None:
@@ -131,7 +131,7 @@ class Walk:
         history = run_training(
             model, self.prepared, self.config, self.out / "gpt",
             about={"data": self.options.data, "device": "auto"}, on_step=look, say=self.say,
-            progress=not self.options.json, eval_bytes=LOOK_BYTES,
+            progress=not self.options.json, eval_bytes=LOOK_BYTES, **loss_part(False, self.config.compile, model),
         )  # fmt: skip
         self.models["GPT"] = model
         plot_loss(history, self.out / "loss.png")

@@ -8,7 +8,7 @@ from torch import nn
 from minilm.runtime import multiplies_bfloat16
 
 SHORT = 256  # contexts up to which all scores of a layer have room in a CPU's cache
-LARGE_VOCABULARY = 8192  # below it the logits are small beside the rest, and the plain loss is as fast
+LARGE_VOCABULARY = 8192  # below it the logits are small beside the rest, and may all exist
 
 
 def attention_part(plain: bool, device: torch.device, context_length: int) -> dict[str, Any]:
@@ -26,14 +26,27 @@ def attention_part(plain: bool, device: torch.device, context_length: int) -> di
     return {"attention": scaled_dot_product_attention}
 
 
-def loss_part(plain: bool, compiled: bool, model: nn.Module) -> dict[str, Any]:
-    """The loss to train with: nothing for the plain one, else the fused one, which never holds all logits.
+def with_kernels(plain: bool, model: Any) -> Any:
+    """The model to train: as it is, or with its parts computing by torch's kernels, in place (`fast.bricks.fuse`)."""
+    if plain:
+        return model
+    from minilm.fast.bricks import fuse
 
-    It asks the model for `hidden` and `lm_head`, which torch.compile, told to compile `forward`, would not see.
+    return fuse(model)
+
+
+def loss_part(plain: bool, compiled: bool, model: nn.Module) -> dict[str, Any]:
+    """The loss to train with: nothing for the plain one, else a fast twin.
+
+    With a large vocabulary that is the one which never holds all logits. It asks the model for `hidden` and `lm_head`,
+    which torch.compile, told to compile `forward`, would not see. In all other cases it is torch's kernel.
     """
-    large = model.config.vocab_size >= LARGE_VOCABULARY  # type: ignore[union-attr, operator]
-    if plain or compiled or not large or not (hasattr(model, "hidden") and hasattr(model, "lm_head")):
+    if plain:
         return {}
-    from minilm.fast.cross_entropy import next_token_loss
+    large = model.config.vocab_size >= LARGE_VOCABULARY  # type: ignore[union-attr, operator]
+    if large and not compiled and hasattr(model, "hidden") and hasattr(model, "lm_head"):
+        from minilm.fast.cross_entropy import next_token_loss
+    else:
+        from minilm.fast.loss import next_token_loss
 
     return {"loss_function": next_token_loss}

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from minilm.layers.basic import Embedding
 from minilm.layers.ngram_embedding import NgramEmbedding
 from minilm.training.config import TrainConfig
+from minilm.training.fused_adam import FusedAdamW
 from minilm.training.newton_schulz import orthogonalize, orthogonalize_by_gram
 from minilm.training.optim import Adam, AdamW, Group, Memory, Optimizer, decay_groups
 from minilm.training.sgd import SGD
@@ -81,4 +82,4 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
     groups = decay_groups(model, config.learning_rate, config.weight_decay)
     if config.optimizer == "sgd":
         return SGD(groups, momentum=config.momentum)
-    return (AdamW if config.optimizer == "adamw" else Adam)(groups, betas=betas)
+    return (FusedAdamW if config.optimizer == "adamw" else Adam)(groups, betas=betas)

@@ -56,8 +56,7 @@ def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
     gradients = [numbers(p) for p in parameters if p.grad is not None]
     norm, factor = clip_factor(gradients, max_norm)
     if factor < 1.0:
-        for g in gradients:
-            g.mul_(factor)
+        torch._foreach_mul_(gradients, factor)
     return norm
 
 
