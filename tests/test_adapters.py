@@ -248,7 +248,7 @@ def test_a_base_that_moved(tmp_path: Path, base: Checkpoint) -> None:
     path = save_checkpoint(tmp_path / "adapter", adapted, TOKENIZER)
     shutil.move(tmp_path / "base", tmp_path / "elsewhere")
     with pytest.raises(
-        ValueError, match=r"needs its base model .*base/step-000003 is no folder.*give the folder"
+        ValueError, match=r"needs its base model .*base/step-000003 is no folder.*name the folder where it lies now"
     ) as caught:
         load_checkpoint(path)
     assert "\n" not in str(caught.value)

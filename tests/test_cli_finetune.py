@@ -76,6 +76,16 @@ def test_a_strangers_file_becomes_a_classifier(base: str, reviews: str, tmp_path
     assert [(row["text"], row["label"]) for row in rows] == [("a1!", "glad"), ("b2", "calm")]
     assert all(sum(row["probabilities"].values()) == pytest.approx(1) for row in rows)
 
+    assert run("evaluate", out, "--json") == 0  # on what was kept aside
+    assert report(capsys)["accuracy"] == 1.0
+    table = tmp_path / "more.csv"
+    table.write_text('id,text\n1,"c, 90!"\n2,c91\n', encoding="utf-8")
+    assert run("predict", out, "--json", "--data", str(table)) == 0
+    assert [json.loads(line)["text"] for line in capsys.readouterr().out.splitlines()] == ["c, 90!", "c91"]
+    assert run("predict", out, "--json", "c90!") == 0 and report(capsys)["label"] == "glad"
+    assert run("predict", out, "c90!", " ") == 2
+    assert "text 2 of 2 is empty" in last_line(capsys)
+
     assert run("evaluate", out, "--data", reviews, "--json") == 0
     figures = report(capsys)
     assert figures["examples"] == 80 and figures["accuracy"] > 0.9
@@ -97,6 +107,16 @@ def test_an_adapter_is_small_and_finds_its_base(base: str, reviews: str, tmp_pat
     assert all(torch.equal(array, before[name]) for name, array in load_checkpoint(base).model.arrays().items())
     assert run("predict", out, "c90!") == 0
     assert capsys.readouterr().out.startswith("glad")
+
+    (tmp_path / "base").rename(tmp_path / "moved")
+    assert run("predict", out, "c90!") == 2
+    assert "--base" in last_line(capsys)
+    assert run("predict", out, "--base", str(tmp_path / "moved"), "c90!") == 0
+    assert capsys.readouterr().out.startswith("glad")
+    assert run("predict", str(tmp_path / "moved"), "--base", base, "c90!") == 2
+    assert "is no adapter" in last_line(capsys)
+    assert run("finetune", str(tmp_path / "moved"), "--data", reviews, "--lora", "--freeze", "1") == 2
+    assert "--freeze is for training the whole model" in last_line(capsys)
 
 
 @pytest.mark.parametrize("more", [[], ["--lora", "--rank", "2"], ["--freeze", "1"], ["--layer-decay", "0.7"]], ids=str)
@@ -165,6 +185,9 @@ def test_answers_from_a_file(base: str, tmp_path: Path, capsys: Capture) -> None
     assert run("finetune", base, "--task", "generate", "--data", data, "--epochs", "2", "--out", out, *QUICK) == 0
     figures = report(capsys)
     assert {"exact_match", "token_f1", "rouge_l"} <= set(figures)
+    assert run("evaluate", out, "--data", data) == 0
+    said = capsys.readouterr().out
+    assert "prompt from column 'prompt', answer from column 'answer'" in said and "on 32 examples: exact match" in said
     grown = load_checkpoint(out)
     assert "<|assistant|>" in grown.tokenizer.special_tokens
     assert grown.model.config.vocab_size == grown.tokenizer.vocab_size == 257 + 4
@@ -245,14 +268,14 @@ def test_wrong_use_is_one_line(base: str, reviews: str, tmp_path: Path, capsys: 
         (["finetune", base, "--data", "twins:100", "--task", "tag"], "twins is for --task classify"),
         (["finetune", base, "--data", "stories:3"], "give a number from 20"),
         (["finetune", "--resume", base], "no run of minilm finetune"),
+        (["finetune", "--resume", base, "--lora"], "leave out lora"),
         (["predict", base, "hello"], "labels nothing"),
         (["predict", base], "give either texts or --data"),
         (["predict", base, "a", "--data", reviews], "give either texts or --data"),
         (["predict", base, "--data", str(tmp_path / "none.txt")], "none.txt"),
     ):
-        assert run(*arguments, *(["--out", str(tmp_path / "out")] if arguments[0] == "finetune" else [])) == 2, (
-            arguments
-        )
+        where = ["--out", str(tmp_path / "out")] if arguments[0] == "finetune" and "--resume" not in arguments else []
+        assert run(*arguments, *where) == 2, arguments
         assert said in last_line(capsys), arguments
         assert not (tmp_path / "out").exists()
 

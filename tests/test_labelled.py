@@ -289,7 +289,7 @@ def test_conversations(tmp_path):
 BAD_PAIRS = [
     ("a.csv", "prompt,answer\nHi,\n", "line 2 of .* no text for its answer"),
     ("a.csv", "prompt,answer\n", "no row under it"),
-    ("a.csv", "a,b,c\n", "columns without names: call the columns prompt and answer"),
+    ("a.csv", "a,b,c\n", "call two of them prompt and answer, in the first row"),
     ("a.jsonl", '{"prompt": "Hi", "answer": 3}', "line 1 of .* no text for its answer"),
     ("a.jsonl", '{"messages": []}', "no list of messages"),
     ("a.jsonl", '{"messages": [{"role": "user"}]}', "a message is .*write"),

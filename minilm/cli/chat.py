@@ -37,7 +37,7 @@ def run(arguments: list[str]) -> int:
     from minilm.cli.talk import Talk
     from minilm.cli.writing import load_writer
 
-    model, tokenizer = load_writer(options.checkpoint, options.device, options.int8, options.fast)
+    model, tokenizer = load_writer(options.checkpoint, options.device, options.int8, options.fast, options.base)
     talk = Talk(model, tokenizer, options.system, config, options.seed, options.max_new_tokens)
     if not talk.form.taught:
         say(UNTAUGHT)

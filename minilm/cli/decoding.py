@@ -149,7 +149,7 @@ class Job:
 
 def new_job(options: argparse.Namespace, config: SampleConfig, form: Automaton | None, show: Any) -> Job:
     """Load the checkpoint, and fit the form of the text to its tokenizer."""
-    model, tokenizer = load_writer(options.checkpoint, options.device, options.int8, options.fast)
+    model, tokenizer = load_writer(options.checkpoint, options.device, options.int8, options.fast, options.base)
     automaton = None
     if form is not None:
         specials = tokenizer.special_tokens.values()

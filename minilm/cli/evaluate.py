@@ -1,4 +1,4 @@
-"""`minilm evaluate`: how well a model predicts a text, in bits per byte; or, if it was taught labels, how often it is right."""
+"""`minilm evaluate`: how well a model predicts a text, in bits per byte; or how good it is at what it was taught."""
 
 import json
 
@@ -10,8 +10,8 @@ def run(arguments: list[str]) -> int:
     parser = Parser(
         "evaluate",
         "How well a trained model predicts text that it has not seen. The measure is bits per byte of the original text:\n"
-        "8 means no idea at all, and models with different tokenizers can be compared. A model that was taught labels is\n"
-        "held against the labels of --data.",
+        "8 means no idea at all, and models with different tokenizers can be compared. A model that was taught a skill\n"
+        "by minilm finetune is held against the examples of --data, or those that were kept aside.",
         "minilm evaluate checkpoints/walk/gpt --data my-novel.txt",
     )
     parser.option("checkpoint", help="a run's folder (its best checkpoint, else the last) or one checkpoint")
@@ -36,11 +36,11 @@ def run(arguments: list[str]) -> int:
 
     device = pick_device(options.device)
     checkpoint = load_checkpoint(options.checkpoint)
-    if getattr(checkpoint.model.config, "labels", ()):
-        from minilm.cli.skilled import judge_file
+    if "finetune" in checkpoint.state:
+        from minilm.cli.skilled import judge_skill
 
         checkpoint.model.to(device)
-        return judge_file(checkpoint, options.data, options.json)
+        return judge_skill(checkpoint, options.data, options.json)
     if options.data is None and not checkpoint.state.get("data"):
         raise ValueError(f"{options.checkpoint} does not say what it was trained on: name a text with --data")
     corpus = load_corpus(options.data or checkpoint.state["data"])

@@ -11,8 +11,7 @@ from minilm.cli.options import (
     Parser,
     fresh_directory,
     make_config,
-    read_toml,
-    refuse_unknown,
+    read_options,
     seed,
     whole_or_nothing,
 )
@@ -42,7 +41,7 @@ def parser_of_finetune() -> Parser:
     parser.option("--data", metavar="DATA", help="stories, stories:N, or a file or folder (default: stories)")
     parser.option("--out", metavar="DIR", help="folder of the run (default: checkpoints/<data>-<task>)")
     parser.option(
-        "--lora", action="store_true", default=None, help="learn small changes only, and save a few kB (LoRA)"
+        "--lora", action="store_true", default=None, help="learn small changes only, and save nothing else (LoRA)"
     )
     parser.option("--resume", metavar="DIR", help="go on with the run in this folder, by its own plan")
     parser.option("--seed", type=seed, help="seed of the new weights, the split and the batches (default: 0)")
@@ -62,18 +61,17 @@ def parser_of_finetune() -> Parser:
 
 def run(arguments: list[str]) -> int:
     """Parse the flags, read the examples, teach."""
-    options = vars(parser_of_finetune().read(arguments))
-    table = read_toml(options["config"])
-    refuse_unknown(table, set(options) - {"config", "resume", "help_all"}, options["config"])
-    chosen = {**table, **{name: value for name, value in options.items() if value is not None}}
+    chosen = read_options(parser_of_finetune(), arguments)
     as_json = chosen.get("json", False)
     say = (lambda message: None) if as_json else print
-    if options["resume"]:
-        return resume(options["resume"], say, as_json)
+    if chosen.get("resume"):
+        return resume(chosen["resume"], say, as_json)
     if not chosen.get("checkpoint"):
         raise ValueError("name the trained model: minilm finetune CHECKPOINT --task classify --data reviews.csv")
     config = make_config(FinetuneConfig, chosen)
     lora = make_config(LoRAConfig, chosen) if chosen.get("lora") else None
+    if lora and config.freeze:
+        raise ValueError("--freeze is for training the whole model: with --lora none of it learns, leave it out")
     rate = {"learning_rate": LORA_RATE} if lora else {}
     train_config = make_config(TrainConfig, RECIPE, rate, chosen)
 
@@ -169,7 +167,8 @@ def describe(task: str, name: str, sides: dict[str, Any], labels: tuple[str, ...
     shortened, dropped = (getattr(train, what) + getattr(aside, what) for what in ("shortened", "dropped"))
     if shortened:
         parts.append(
-            f"{shortened:,} were longer than the model reads ({context_length} tokens): a part of each is left out"
+            f"{shortened:,} were longer than the model reads ({context_length} tokens): a part of each is left out; "
+            "a base trained with a larger --context-length reads more"
         )
     if dropped:
         parts.append(f"{dropped:,} left out whole: their answers do not fit")
@@ -249,7 +248,8 @@ def teach(
     best = load_checkpoint(out)
     figures = skill.judge(best.model, tokenizer, sides["aside"])
     show(figures, about, out, best.step, last, len(sides["aside"]), say, as_json)
-    say(f"the run lies in {out} (loss.png shows its way); now try: {NEXT[config.task].format(out=out)}")
+    pictures = "loss.png shows its way" + (", confusion.png its mistakes" if "confusion" in figures else "")
+    say(f"the run lies in {out} ({pictures}); now try: {NEXT[config.task].format(out=out)}")
     return 0
 
 
@@ -270,7 +270,8 @@ def show(
     from minilm.plots.picture import save
     from minilm.training.run import read_log
 
-    plot_loss(read_log(out / "log.jsonl"), out / "loss.png", "nats per label", "nats per label")
+    unit = "nats per label" if about["labels"] else "nats per token"
+    plot_loss(read_log(out / "log.jsonl"), out / "loss.png", unit, unit)
     if "confusion" in figures and len(about["labels"]) <= MOST_DRAWN:
         save(plot_confusion(figures["confusion"], list(about["labels"])), out / "confusion.png")
     if as_json:

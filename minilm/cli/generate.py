@@ -101,6 +101,7 @@ def add_model_flags(parser: Parser) -> None:
         "--fast", action="store_true", rare=True, help="compiled kernels: same text, but where two tokens nearly tie"
     )
     parser.option("--device", default="cpu", rare=True, help="auto, cpu, cuda or mps (default: cpu)")
+    parser.option("--base", metavar="DIR", rare=True, help="where the base of a LoRA adapter lies now, if it has moved")
 
 
 def bias(text: str) -> tuple[str, float]:

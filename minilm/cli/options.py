@@ -60,8 +60,8 @@ class Parser(argparse.ArgumentParser):
             else:
                 self.option(flag, type=base, metavar=base.__name__.upper(), **settings)
 
-    def read(self, arguments: Sequence[str]) -> argparse.Namespace:
-        """Parse; `--help-all` prints the long help and ends."""
+    def read(self, arguments: Sequence[str], intermixed: bool = False) -> argparse.Namespace:
+        """Parse; `--help-all` prints the long help and ends. Intermixed: flags may stand between texts."""
         for argument in arguments:
             if "\0" in argument:
                 self.error(f"{argument!r} holds a zero byte: no path and no text may")
@@ -70,7 +70,7 @@ class Parser(argparse.ArgumentParser):
                 action.help = help.replace("%", "%%")
             self.print_help()
             sys.exit(0)
-        return self.parse_args(arguments)
+        return self.parse_intermixed_args(arguments) if intermixed else self.parse_args(arguments)
 
 
 def seed(text: str) -> int:
@@ -90,6 +90,18 @@ def read_toml(path: str | None) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not valid TOML: {error}") from None
     return {key.replace("-", "_"): value for key, value in table.items()}
+
+
+def read_options(parser: Parser, arguments: Sequence[str]) -> dict[str, Any]:
+    """What was chosen, by the names of the options: in the TOML file of --config, or by flags, which win over it."""
+    options = vars(parser.read(arguments))
+    table = read_toml(options["config"])
+    refuse_unknown(table, set(options) - {"config", "resume", "help_all"}, options["config"])
+    chosen = {**table, **{name: value for name, value in options.items() if value is not None}}
+    beside = sorted(set(chosen) - {"resume", "json", "config", "help_all"})
+    if chosen.get("resume") and beside:
+        raise ValueError(f"--resume goes on by the plan of that run: leave out {beside[0]}")
+    return chosen
 
 
 def make_config(config: type[Config], *sources: dict[str, Any], **fixed: Any) -> Config:

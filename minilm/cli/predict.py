@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from minilm.cli.generate import read_text
 from minilm.cli.options import Parser, seed
 
 WORD = re.compile(r"\s*(?:[^\W_]+(?:['’-][^\W_]+)*|\S)")  # with the blanks before it; a mark is a word of its own
@@ -20,19 +21,22 @@ def run(arguments: list[str]) -> int:
     )
     parser.option("checkpoint", help="a run's folder (its best checkpoint, else the last) or one checkpoint")
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="the texts (default: the lines of --data)")
-    parser.option("--data", metavar="FILE", help="a text on each line; - is standard input")
+    parser.option("--data", metavar="FILE", help="a text on each line, or CSV, TSV, JSONL; - is standard input")
+    parser.option("--base", metavar="DIR", rare=True, help="where the base of a LoRA adapter lies now, if it has moved")
     parser.option("--device", default="cpu", rare=True, help="auto, cpu, cuda or mps (default: cpu)")
     parser.option("--seed", type=seed, default=0, rare=True, help="accepted everywhere; predicting draws nothing")
     parser.option("--json", action="store_true", help="one JSON object a text, one a line")
-    options = parser.read(arguments)
+    options = parser.read(arguments, intermixed=True)
     if bool(options.texts) == (options.data is not None):
         raise ValueError("give either texts or --data FILE: minilm predict checkpoints/my-critic 'A book to remember.'")
-    texts = options.texts or list(lines_of(options.data))
+    texts = options.texts or texts_of(options.data)
+    if empty := [i for i, text in enumerate(texts, 1) if not text.strip()]:
+        raise ValueError(f"text {empty[0]} of {len(texts)} is empty: there is nothing to judge")
 
+    from minilm.cli.writing import load_with_base
     from minilm.runtime import pick_device
-    from minilm.training.checkpoint import load_checkpoint
 
-    checkpoint = load_checkpoint(options.checkpoint)
+    checkpoint = load_with_base(options.checkpoint, options.base)
     model: Any = checkpoint.model
     kind = getattr(getattr(model, "model", model), "kind", model.kind)
     if kind not in SAY:
@@ -46,20 +50,17 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-def lines_of(path: str) -> Iterator[str]:
-    """The lines of a file, or of standard input, that are not empty; ValueError if there is none."""
-    try:
-        if path == "-":
-            text = sys.stdin.read()
-        else:
-            with open(path, encoding="utf-8") as file:
-                text = file.read()
-    except UnicodeError:
-        raise ValueError(f"--data {path} is not valid UTF-8") from None
+def texts_of(path: str) -> list[str]:
+    """The texts of a table, or the lines, of a file or standard input, that are not empty; ValueError if there is none."""
+    if path.lower().removesuffix(".gz").endswith((".csv", ".tsv", ".jsonl", ".json")):
+        from minilm.tasks.labelled import load_texts
+
+        return load_texts(path, say=lambda line: print(line, file=sys.stderr))
+    text = read_text("--data", path)
     lines = [line for line in text.splitlines() if line.strip()]
     if not lines:
         raise ValueError(f"--data {path} holds no text: write one on each line")
-    return iter(lines)
+    return lines
 
 
 def labels(model: Any, tokenizer: Any, texts: list[str]) -> Iterator[dict[str, Any]]:
@@ -91,4 +92,5 @@ def line_of(answer: dict[str, Any]) -> str:
     if "label" in answer:
         return f"{answer['label']}  {answer['probabilities'][answer['label']]:.1%}  {answer['text']}"
     tagged = zip(answer["words"], [*answer["tags"], *["?"] * len(answer["words"])], strict=False)
-    return " ".join(word if tag == "O" else f"{word}/{tag}" for word, tag in tagged)
+    found = " ".join(word if tag == "O" else f"{word}/{tag}" for word, tag in tagged)
+    return found if set(answer["tags"]) != {"O"} else f"{found}  (no tags: all are O)"

@@ -37,7 +37,9 @@ def load_data(
     if world in WORLD and not Path(name).exists():
         return counted(*story_data(world, number, task, kept_aside, seed), task)
     if not Path(name).exists():
-        raise ValueError(f"--data {name} is neither a file or folder nor {', '.join(WORLD)}: check the path")
+        raise ValueError(
+            f"--data {name} is neither a file or folder nor one of the built-in {', '.join(WORLD)}: check the path"
+        )
     if task == "classify":
         from minilm.tasks.cross_validation import split_labelled
         from minilm.tasks.labelled import load_labelled, load_parts
@@ -53,7 +55,7 @@ def load_data(
         return counted(*share_out(rows, kept_aside, seed, lambda row: tuple(row.words)), task)
     from minilm.tasks.pairs import load_conversations
 
-    rows = load_conversations(name)
+    rows = load_conversations(name, say=say)
     return counted(*share_out(rows, kept_aside, seed, lambda row: tuple(said["content"] for said in row[:-1])), task)
 
 
@@ -140,35 +142,48 @@ def simple_methods(data: Data, task: str) -> dict[str, float]:
     return {**scores, name: sum(a == b for a, b in zip(given, truth, strict=True)) / len(truth)}
 
 
-def judge_file(checkpoint: Any, path: str | None, as_json: bool) -> int:
-    """How often a model that was taught labels is right on the examples of a file: `minilm evaluate`."""
+def judge_skill(checkpoint: Any, path: str | None, as_json: bool) -> int:
+    """How good a model that was taught a skill is on the examples of a file, or on those kept aside: `minilm evaluate`."""
+    from minilm.finetuning.examples import Examples
     from minilm.finetuning.recipe import FinetuneConfig
     from minilm.finetuning.skills import skill_for
 
-    if path is None or not Path(path).exists():
-        raise ValueError(f"--data {path or ''}: name a file or folder of examples with their labels")
-    labels = checkpoint.model.config.labels
-    config = FinetuneConfig(**checkpoint.state["finetune"])
-    if config.task == "classify":
-        from minilm.tasks.labelled import load_labelled
-
-        rows: list[Any] = load_labelled(path, say=None if as_json else print)
-    else:
-        from minilm.tasks.tagged import load_tagged
-
-        rows = load_tagged(path)
-    if unknown := sorted(set(labels_in(rows, config.task)) - set(labels)):
-        raise ValueError(
-            f"{path} has the label {unknown[0]!r}, which the model does not know: it knows {', '.join(labels)}"
-        )
+    config, labels = FinetuneConfig(**checkpoint.state["finetune"]), checkpoint.state["labels"]
     skill = skill_for(config, labels, [1] * len(labels))
-    examples = skill.examples(rows, checkpoint.tokenizer, checkpoint.model.config.context_length)
+    if path is None:
+        examples = Examples.load(checkpoint.path.parent / "aside.json")
+    else:
+        rows = rows_to_judge(path, config.task, labels, say=(lambda line: None) if as_json else print)
+        examples = skill.examples(rows, checkpoint.tokenizer, checkpoint.model.config.context_length)
     figures = skill.judge(checkpoint.model, checkpoint.tokenizer, examples)
     if as_json:
         print(json.dumps({"examples": len(examples), **figures}))
     else:
         print(f"on {len(examples):,} examples: {in_words(figures)}")
     return 0
+
+
+def rows_to_judge(path: str, task: str, labels: Sequence[str], say: Callable[[str], None]) -> list[Any]:
+    """The examples of a file; ValueError for a label that the model does not know."""
+    if not Path(path).exists():
+        raise ValueError(f"--data {path} is not there: name a file or folder of examples as they were in fine-tuning")
+    if task == "generate":
+        from minilm.tasks.pairs import load_conversations
+
+        return load_conversations(path, say=say)
+    if task == "classify":
+        from minilm.tasks.labelled import load_labelled
+
+        rows: list[Any] = load_labelled(path, say=say)
+    else:
+        from minilm.tasks.tagged import load_tagged
+
+        rows = load_tagged(path)
+    if unknown := sorted(set(labels_in(rows, task)) - set(labels)):
+        raise ValueError(
+            f"{path} has the label {unknown[0]!r}, which the model does not know: it knows {', '.join(labels)}"
+        )
+    return rows
 
 
 def in_words(figures: dict[str, Any]) -> str:

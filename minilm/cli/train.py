@@ -14,8 +14,7 @@ from minilm.cli.options import (
     Parser,
     fresh_directory,
     make_config,
-    read_toml,
-    refuse_unknown,
+    read_options,
     seed,
     typed_values,
     whole_or_nothing,
@@ -65,17 +64,14 @@ def parser_of_train() -> Parser:
 
 def run(arguments: list[str]) -> int:
     """Parse the flags and train."""
-    options = vars(parser_of_train().read(arguments))
-    table = read_toml(options["config"])
-    refuse_unknown(table, set(options) - {"config", "resume", "help_all"}, options["config"])
-    chosen = {**table, **{name: value for name, value in options.items() if value is not None}}
+    chosen = read_options(parser_of_train(), arguments)
     for name, wanted in TYPES.items():
         if not isinstance(chosen.get(name, wanted()), wanted):
             raise ValueError(f"{name} is {chosen[name]!r}: it must be of type {wanted.__name__}")
     as_json = chosen.get("json", False)
     say = (lambda message: None) if as_json else print
-    if options["resume"]:
-        return resume(options["resume"], say, as_json)
+    if chosen.get("resume"):
+        return resume(chosen["resume"], say, as_json)
     if not chosen.get("data"):
         raise ValueError("say which text to learn with --data: shakespeare, stories, or a file")
     kind = chosen.get("model", "gpt")

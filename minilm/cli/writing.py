@@ -19,10 +19,12 @@ from minilm.text.tokenizer import StreamDecoder, Tokenizer
 from minilm.training.checkpoint import Checkpoint, load_checkpoint
 
 
-def load_writer(path: str, device: str = "cpu", int8: bool = False, fast: bool = False) -> tuple[Any, Tokenizer]:
+def load_writer(
+    path: str, device: str = "cpu", int8: bool = False, fast: bool = False, base: str | None = None
+) -> tuple[Any, Tokenizer]:
     """The model and the tokenizer of a checkpoint, ready to write on this device."""
     place = pick_device(device)
-    checkpoint = load_language_model(path)
+    checkpoint = load_language_model(path, base)
     model: Any = checkpoint.model
     if (int8 or fast) and model.kind == "adapted":
         model = model.merged()
@@ -40,9 +42,19 @@ def load_writer(path: str, device: str = "cpu", int8: bool = False, fast: bool =
     return model, checkpoint.tokenizer
 
 
-def load_language_model(path: str) -> Checkpoint:
+def load_with_base(path: str, base: str | None) -> Checkpoint:
+    """A checkpoint; that of an adapter with the folder where its base lies now, if --base says it."""
+    if base is None:
+        return load_checkpoint(path)
+    try:
+        return load_checkpoint(path, base=base)
+    except TypeError:  # no other kind has such a part
+        raise ValueError(f"{path} is no adapter, which would need a base: leave out --base") from None
+
+
+def load_language_model(path: str, base: str | None = None) -> Checkpoint:
     """The checkpoint of a model that predicts tokens; ValueError for one with a head, which gives labels."""
-    checkpoint = load_checkpoint(path)
+    checkpoint = load_with_base(path, base)
     kind = getattr(getattr(checkpoint.model, "model", None), "kind", checkpoint.model.kind)
     if getattr(checkpoint.model.config, "labels", ()):
         raise ValueError(f"{path} holds a {kind}, which gives labels and writes nothing: use minilm predict {path}")

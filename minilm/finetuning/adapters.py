@@ -164,7 +164,7 @@ def base_of(config: AdaptedConfig, base: str | Path | nn.Module | None, parts: M
             model = load_checkpoint(where, **parts).model
         except (OSError, ValueError) as error:
             raise ValueError(
-                f"this adapter needs its base model ({error}): give the folder where it is now (base)"
+                f"this adapter needs its base model ({error}): name the folder where it lies now (--base, in Python base=)"
             ) from None
     found = fingerprint(model)
     if found != config.fingerprint:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from minilm.text.padding import pad_batch
+from minilm.training.batches import check_state
 from minilm.training.loss import IGNORE
 
 PAD = -1  # the id of padding
@@ -121,13 +122,7 @@ class RaggedBatches:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue where `state` was taken. ValueError unless examples, batch size and seed are the same."""
-        here = self.state()
-        for name in ("examples", "batch_size", "seed"):
-            if state.get(name) != here[name]:
-                raise ValueError(
-                    f"the saved batches have {name} = {state.get(name)}, these have {here[name]}: "
-                    "resume with the examples and settings of the first run"
-                )
+        check_state(state, self.state(), ("examples", "batch_size", "seed"), "examples")
         self._begin_epoch(state["epoch"])
         self.position = state["position"]
 

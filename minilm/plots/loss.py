@@ -29,7 +29,13 @@ def plot_loss(
     window = max(1, len(loss) // 30)
     mean = np.convolve(loss, np.ones(window) / window, mode="valid")
     panels[0].plot(steps, loss, color=GREY, linewidth=1)
-    panels[0].plot(steps[window - 1 :], mean, color=INK, linewidth=2, label=f"training (mean of {window} steps)")
+    panels[0].plot(
+        steps[window - 1 :],
+        mean,
+        color=INK,
+        linewidth=2,
+        label=f"training (mean of {window} steps)" if window > 1 else "training",
+    )
     panels[0].set_ylabel(unit, color=INK, fontsize=12)
     if checks:
         values = [getattr(value, "bits_per_byte", value) for _, value in checks]

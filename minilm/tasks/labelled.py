@@ -83,6 +83,17 @@ def load_labelled(
     return kept
 
 
+def load_texts(path: str | Path, say: Say | None = None) -> list[str]:
+    """The texts of a table, labelled or not: its column with a usual name, else the one with the longest cells."""
+    table = read_table(Path(path), TEXT_NAMES + LABEL_NAMES)
+    i = find_column(table, None, TEXT_NAMES)
+    if i is None:
+        i = max(range(len(table.rows[0])), key=lambda c: sum(len(str(row[c])) for row in table.rows))
+    if say is not None:
+        say(f"{table.source}: texts from " + (f"column {table.names[i]!r}" if table.names else f"column {i + 1}"))
+    return [str(row[i]) for row in table.rows]
+
+
 def load_parts(path: str | Path) -> tuple[list[Labelled], list[Labelled]] | None:
     """(training, test) of a folder that comes with both, as aclImdb does; None for any other file or folder."""
     path = Path(path)

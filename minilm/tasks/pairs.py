@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from minilm.tasks.labelled import find_column
+from minilm.tasks.labelled import Say, find_column
 from minilm.tasks.tables import Table, read_table
 from minilm.text.chat import ROLES
 
@@ -44,16 +44,29 @@ def load_pairs(path: str | Path, prompt: str | None = None, answer: str | None =
     return pairs
 
 
-def load_conversations(path: str | Path) -> list[list[Message]]:
-    """The conversations of a file, as lists of {"role", "content"}; a pair is one of two messages."""
+def load_conversations(path: str | Path, say: Say | None = None) -> list[list[Message]]:
+    """The conversations of a file, as lists of {"role", "content"}; a pair is one of two messages. `say` gets one line about
+    where they were found."""
     path = Path(path)
     table = read_table(path, PROMPT_NAMES + ANSWER_NAMES)
+    if say is not None:
+        say(f"{table.source}: {len(table.rows)} rows, {where_found(table)}")
     if "messages" in table.names:
         return [messages for messages, _ in conversations(table)]
     return [
         [{"role": "user", "content": pair.prompt}, {"role": "assistant", "content": pair.answer}]
         for pair in load_pairs(path)
     ]
+
+
+def where_found(table: Table) -> str:
+    """Which columns hold what, in words."""
+    if "messages" in table.names:
+        return "conversations from 'messages'"
+    i, j = pick_columns(table, None, None)
+    if not table.names:
+        return f"its first row is no header: prompt from column {i + 1}, answer from column {j + 1}"
+    return f"prompt from column {table.names[i]!r}, answer from column {table.names[j]!r}"
 
 
 def pick_columns(table: Table, prompt: str | None, answer: str | None) -> tuple[int, int]:
@@ -63,8 +76,10 @@ def pick_columns(table: Table, prompt: str | None, answer: str | None) -> tuple[
         i = i if i is not None else 0 if j is None else 1 - j
         j = j if j is not None else 1 - i
     if i is None or j is None or i == j:
-        there = ", ".join(map(repr, table.names)) or "columns without names"
-        raise ValueError(f"{table.source} has {there}: call the columns prompt and answer, or say which they are")
+        there = ", ".join(map(repr, table.names or table.rows[0]))
+        raise ValueError(
+            f"{table.source} has the columns {there[:200]}: call two of them prompt and answer, in the first row"
+        )
     return i, j
 
 

@@ -27,6 +27,16 @@ def _windows(ids: np.ndarray, starts: np.ndarray, context_length: int) -> tuple[
     return tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
 
 
+def check_state(saved: dict[str, Any], here: dict[str, Any], names: tuple[str, ...], what: str) -> None:
+    """ValueError unless both states agree in these names: then the batches that follow are those of the first run."""
+    for name in names:
+        if saved.get(name) != here[name]:
+            raise ValueError(
+                f"the saved batches have {name} = {saved.get(name)}, these have {here[name]}: "
+                f"resume with the {what} and settings of the first run"
+            )
+
+
 def sample_batch(
     ids: np.ndarray, batch_size: int, context_length: int, generator: torch.Generator | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -93,12 +103,6 @@ class Batches:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue where `state` was taken. The text and the window must be the same; the batch size may differ."""
-        here = self.state()
-        for name in ("n_ids", "context_length", "seed"):
-            if state[name] != here[name]:
-                raise ValueError(
-                    f"the saved batches have {name} = {state[name]}, these have {here[name]}: "
-                    "resume with the text and settings of the first run"
-                )
+        check_state(state, self.state(), ("n_ids", "context_length", "seed"), "text")
         self._begin_epoch(state["epoch"])
         self.position = state["position"]
