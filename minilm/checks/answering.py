@@ -168,6 +168,12 @@ SUPERVISED = Exercise(
             "after `end` nothing is to be said, so nobody reads it: inputs stop with the answer",
         ),
         Mistake(
+            "not shifted, end read",
+            supervised_with(ahead=0, read_end=True),
+            "nothing is read after the answer: `end` is only a target; each target is the NEXT token "
+            "(Hugging Face's labels stand like yours, for its models shift them later)",
+        ),
+        Mistake(
             "other lengths",
             lambda prompt, answer, end: ([*prompt, *answer], [IGNORED] * len(prompt) + [*answer, end]),
             "inputs and targets are equally long: the last token of the prompt has a target already",

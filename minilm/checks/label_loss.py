@@ -37,11 +37,6 @@ def log_p(x: Tensor) -> Tensor:
     return x - x.logsumexp(-1, keepdim=True)
 
 
-def probabilities(x: Tensor) -> Tensor:
-    exponentials = torch.exp(x - x.amax(-1, keepdim=True))
-    return exponentials / exponentials.sum(-1, keepdim=True)
-
-
 def chosen(rows: Tensor, labels: Tensor) -> Tensor:
     return rows.gather(-1, labels[..., None])[..., 0]
 
@@ -72,17 +67,26 @@ def loss_with(
     counts: Function = lambda targets: targets != IGNORED,
     weigh: Function = lambda weights, labels: weights[labels],
     then: Function = lambda loss: loss,
+    label: Function = lambda targets: targets.where(targets != IGNORED, 0),
 ) -> Function:
-    """The formula with switches: log p, the loss of one example, the mean, what counts, the weight of each, and the end."""
+    """The formula with switches: log p, loss of one example, mean, what counts, weight of each, end, which labels to look up."""
 
     def loss(logits: Tensor, targets: Tensor, smoothing: float = 0.0, weights: Tensor | None = None) -> Tensor:
         counted = counts(targets)
-        labels = targets.where(targets != IGNORED, 0)
+        labels = label(targets)
         plain = torch.ones(targets.shape, dtype=logits.dtype)
         w = plain if weights is None else weigh(weights.to(logits.dtype), labels)
         return then(mean(one(logs(logits), labels, smoothing, w), counted, w))
 
     return loss
+
+
+def as_pytorch(logits: Tensor, targets: Tensor, smoothing: float = 0.0, weights: Tensor | None = None) -> Tensor:
+    """Its own loss: each log p has the weight of its own label, and the sum is divided by the weights of the targets."""
+    counted = targets != IGNORED
+    w = torch.ones(logits.shape[-1], dtype=logits.dtype) if weights is None else weights
+    logs, labels = log_p(logits[counted]) * w, targets[counted]
+    return (-(1 - smoothing) * chosen(logs, labels) - smoothing * logs.mean(-1)).sum() / w[labels].sum()
 
 
 def by_rows(logits: Tensor, targets: Tensor, smoothing: float = 0.0, weights: Tensor | None = None) -> Tensor:
@@ -179,6 +183,11 @@ SMOOTHED = Exercise(
             "what is given to all labels is taken from the right one, which keeps 1 - s",
         ),
         Mistake(
+            "sign of smoothing",
+            loss_with(one=lambda rows, labels, s, w: w * (-(1 - s) * chosen(rows, labels) + s * rows.mean(-1))),
+            "both parts are surprises, -log p: the mean over all labels has a minus, too",
+        ),
+        Mistake(
             "smoothing with a sum",
             loss_with(one=lambda rows, labels, s, w: w * (-(1 - s) * chosen(rows, labels) - s * rows.sum(-1))),
             "each of the C labels gets s / C, together s: you give s to each of them",
@@ -205,6 +214,12 @@ SMOOTHED = Exercise(
             "so that an example weighs the same in every batch",
         ),
         Mistake(
+            "as PyTorch",
+            as_pytorch,
+            "PyTorch divides by the targets' weights (even if that is 0 / 0), and weighs each log p of the smoothed part by its "
+            "own label: here one weight, that of the target, is for the whole example, and you divide by the number counted",
+        ),
+        Mistake(
             "weights along the batch",
             loss_with(weigh=lambda weights, labels: weights),
             "there is a weight for each label, not for each example: look up that of the example's label",
@@ -225,29 +240,49 @@ SMOOTHED = Exercise(
             "a target of -100 does not count: its loss must not enter the sum",
         ),
         Mistake(
+            "smoothing where nothing counts",
+            loss_with(
+                one=lambda r, y, s, w: w * (-(1 - s) * chosen(r, y.clamp(min=0)).where(y >= 0, 0.0) - s * r.mean(-1)),
+                mean=lambda losses, counted, w: losses.sum() / counted.sum().clamp(min=1),
+                weigh=lambda weights, labels: weights[labels.clamp(min=0)],
+                label=lambda targets: targets,
+            ),
+            "the smoothed part of a target that does not count is still in your sum: mask the whole loss",
+        ),
+        Mistake(
+            "gather at -100",  # RuntimeError
+            loss_with(weigh=lambda weights, labels: weights[labels.clamp(min=0)], label=lambda targets: targets),
+            "gather takes no place -100: put any label there first, say 0, and mask its loss afterwards",
+        ),
+        Mistake(
+            "index -100",  # IndexError
+            loss_with(
+                one=lambda rows, labels, s, w: smoothed(rows, labels.clamp(min=0), s, w) + 0 * rows.flatten()[labels],
+                label=lambda targets: targets,
+            ),
+            "-100 is no index: keep only the rows that count, or look up label 0 there and mask its loss",
+        ),
+        Mistake(
+            "0 of Python",
+            lambda logits, targets, *rest: loss_with()(logits, targets, *rest) if (targets >= 0).any() else 0,
+            "where nothing counts the answer is a tensor, too, and a gradient flows through it: logits.sum() * 0",
+        ),
+        Mistake(
             "0 / 0",
             loss_with(mean=lambda losses, counted, w: losses.where(counted, 0.0).sum() / counted.sum()),
             "in a batch where nothing counts, the sum is 0 and so is the number: what should 0 / 0 be here?",
         ),
+        Mistake("sum", loss_with(mean=lambda x, counted, w: x[counted].sum()), "a mean does not grow with the batch"),
         Mistake(
-            "sum",
-            loss_with(mean=lambda losses, counted, w: losses.where(counted, 0.0).sum()),
-            "the loss is a mean: it must not grow with the batch",
-        ),
-        Mistake(
-            "one loss for each target",
-            loss_with(mean=lambda losses, counted, w: losses.where(counted, 0.0)),
-            "these are the losses of all targets; one number is asked for, their mean",
+            "losses", loss_with(mean=lambda x, counted, w: x.where(counted, 0)), "one number is asked for: their mean"
         ),
         Mistake(
             "log of the softmax",
-            loss_with(logs=lambda x: torch.log(probabilities(x))),
+            loss_with(logs=lambda x: log_p(x).exp().log()),
             "a probability of exp(-900) is stored as 0, and its log is infinite: never leave the logs",
         ),
         Mistake(
-            "scores for log p",
-            loss_with(logs=lambda x: x),
-            "scores are not yet log-probabilities: exp of them does not sum to 1",
+            "scores for log p", loss_with(logs=lambda x: x), "exp of scores does not sum to 1: they are no log p yet"
         ),
         Mistake(
             "softmax over the first axis",
@@ -255,11 +290,7 @@ SMOOTHED = Exercise(
             "the probabilities of one example sum to 1: which axis holds its C scores?",
         ),
         Mistake("sign", loss_with(then=lambda loss: -loss), "a log-probability is below 0, a loss is not"),
-        Mistake(
-            "bits",
-            loss_with(then=lambda loss: loss / math.log(2)),
-            "the loss is in nats: use the natural logarithm",
-        ),
+        Mistake("bits", loss_with(then=lambda loss: loss / math.log(2)), "the loss is in nats: take the natural log"),
     ),
     (by_rows, by_soft_targets, by_two_losses),
     differentiable=True,

@@ -155,6 +155,21 @@ POOL = Exercise(
             "that is the sum: a long text would get a long vector",
         ),
         Mistake(
+            "mask without an axis",  # RuntimeError
+            pool_with(mean=lambda hidden, mask: (hidden * mask).sum(1) / mask.sum(1)),
+            "mask (B, T) needs a last axis: mask[..., None] goes with (B, T, D)",
+        ),
+        Mistake(
+            "number without an axis",  # RuntimeError, except where D is 1
+            pool_with(mean=lambda hidden, mask: own_sum(hidden, mask) / mask.sum(1)),
+            "the sums are (B, D), how many tokens there are is (B,): it needs a last axis, too, as with keepdim=True",
+        ),
+        Mistake(
+            "gather at a list of places",  # RuntimeError
+            pool_with(last=lambda hidden, mask: hidden.gather(1, mask.sum(1) - 1)),
+            "gather wants as many axes as hidden has; hidden[torch.arange(B), places] is shorter",
+        ),
+        Mistake(
             "mean of everything",
             pool_with(mean=lambda hidden, mask: hidden[mask].mean(0)),
             "that is one vector for the whole batch: hidden[mask] forgets which token was in which text",

@@ -130,6 +130,29 @@ MACRO_F1 = Exercise(
             "that looks only at how often a label is true: one that is given far too often is not noticed",
         ),
         Mistake(
+            "precision, 0 / 0",
+            counted_with(lambda right, given, true: right / given),
+            "right / given is the precision only, and 0 / 0 for a label that is never given: how often it is true counts, too",
+        ),
+        Mistake(
+            "recall, 0 / 0",
+            counted_with(lambda right, given, true: right / true),
+            "right / true is the recall only, and 0 / 0 for a label that is never true: how often it is given counts, too",
+        ),
+        Mistake(
+            "two labels known in advance",
+            scores(labels_of=lambda given, truth: ["negative", "positive"]),
+            "you have a fixed list of labels: take all that occur, in `given` or in `truth`",
+        ),
+        Mistake(
+            "two labels known in advance, 0 / 0",
+            scores(
+                labels_of=lambda given, truth: ["negative", "positive"],
+                share=lambda right, asked: right / asked,
+            ),
+            "a label of your fixed list occurs nowhere, hence 0 / 0: take the labels from `given` and `truth`",
+        ),
+        Mistake(
             "plain mean of both",
             scores(one=lambda precision, recall: (precision + recall) / 2),
             "F1 is 2 right / (given + true), not the plain mean of precision and recall",
