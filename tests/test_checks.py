@@ -17,6 +17,7 @@ from minilm.checks.exercises import EXERCISES, SOLUTIONS, check, examine, reveal
 from minilm.checks.results import read_results, results_folder
 from minilm.checks.values import describe
 from minilm.layers.alibi import alibi_slopes
+from minilm.metrics import f1
 
 MISTAKES = [(name, mistake) for name, exercise in EXERCISES.items() for mistake in exercise.mistakes]
 ALTERNATIVES = [(name, i) for name, exercise in EXERCISES.items() for i in range(len(exercise.alternatives))]
@@ -257,6 +258,12 @@ def test_what_float32_has_rounded_is_told():
     ):
         assert "float32" in judge(EXERCISES["rotary_angles"], written).hint
     assert judge(EXERCISES["rotary_angles"], lambda p, K, theta: p[..., None] * speeds(K, theta) * 2).hint == ""
+
+    def mean_in_single(given, truth):
+        scores = [f1(given, truth, label) for label in {*given, *truth}]
+        return torch.tensor(scores).mean().item()
+
+    assert "float32" in judge(EXERCISES["macro_f1"], mean_in_single).hint
 
 
 @pytest.mark.parametrize(
