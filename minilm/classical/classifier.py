@@ -25,11 +25,11 @@ class Classifier:
     labels: tuple[str, ...] = ()
 
     def fit(self, texts: Sequence[str], labels: Sequence[str]) -> Self:
-        raise NotImplementedError
+        raise NotImplementedError  # each kind of classifier has its own
 
     def _log_scores(self, texts: Sequence[str]) -> np.ndarray:
         """log p(class | text) + any number that is the same for all classes: (N, C)."""
-        raise NotImplementedError
+        raise NotImplementedError  # each kind of classifier has its own
 
     def log_proba(self, texts: Sequence[str]) -> np.ndarray:
         """log p(class | text), in nats: (N, C). It stays finite where the probability itself is too small for a float."""
@@ -57,7 +57,7 @@ class LinearClassifier(Classifier):
 
     def _solve(self, X: SparseCounts, Y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Counts X (N, V) and classes Y (N, C), a 1 in each row -> weights (V, C), bias (C,)."""
-        raise NotImplementedError
+        raise NotImplementedError  # each kind of classifier has its own
 
     def fit(self, texts: Sequence[str], labels: Sequence[str]) -> Self:
         names, Y = one_hot(texts, labels)

@@ -52,7 +52,11 @@ def parser_of_train() -> Parser:
     parser.option("--config", rare=True, metavar="FILE", help="TOML file of options; flags win over it")
     parser.option("--device", rare=True, help="auto, cpu, cuda or mps (default: auto)")
     parser.option(
-        "--plain", rare=True, action="store_true", default=None, help="only the readable parts, no fused kernel"
+        "--plain",
+        rare=True,
+        action="store_true",
+        default=None,
+        help="only the readable parts of the model, no fused kernel",
     )
     parser.option(
         "--json", rare=True, action="store_true", default=None, help="one JSON object at the end, no progress bar"

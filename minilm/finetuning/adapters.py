@@ -1,4 +1,4 @@
-"""A checkpoint of a few kB: what was learnt beside a base model, and which base that was.
+"""A small checkpoint: what was learnt beside a base model, and which base that was.
 
 An `AdaptedModel` is used like the model that it holds, and saves only the adapter (and the head, if it has one). Its config
 names the folder of the base and the SHA-256 of its weights: on any others the same change would be noise, so they are refused.

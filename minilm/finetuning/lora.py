@@ -4,7 +4,7 @@
 
 R (I + O) numbers learn instead of I O. A starts random and B at zero: at first nothing is changed, and B has a gradient all
 the same (were both zero, neither would; were both random, the model would begin with noise). W is never touched, so one
-base serves many adapters, of a few kB each. For use the change can be added to W (`merge_lora`), which costs no time then,
+base serves many adapters, each a fraction of its size. The change can be added to W (`merge_lora`), which costs no time then,
 and taken out again: the old W is kept meanwhile, because (W + BA) - BA is not W in floating point.
 
 The model never hears of it: a `LoRALinear` stands in the place of a `Linear` and does what it did.

@@ -54,10 +54,7 @@ class Classify:
 
     def examples(self, data: Sequence[Any], tokenizer: Tokenizer, context_length: int) -> Examples:
         inputs = [encode_text(text, tokenizer, context_length) for text, _ in data]
-        shortened = sum(
-            len(ids) == context_length and len(tokenizer.encode(text)) >= context_length
-            for ids, (text, _) in zip(inputs, data, strict=True)
-        )
+        shortened = sum(len(tokenizer.encode(text)) >= context_length for text, _ in data)  # beside <|endoftext|>
         return Examples(inputs, [self.labels.index(label) for _, label in data], shortened=shortened)
 
     def judge(self, model: Any, tokenizer: Tokenizer, examples: Examples) -> dict[str, Any]:
