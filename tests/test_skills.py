@@ -40,10 +40,10 @@ def talk(question: str, reply: str) -> list[dict[str, str]]:
 
 def test_a_text_that_is_too_long_is_counted_and_keeps_its_end() -> None:
     skill = skill_for(FinetuneConfig(), ("no", "yes"), (1, 1))
-    examples = skill.examples([("abc", "yes"), ("xyz", "no"), ("x" * 9 + "ab", "no")], LETTERS, 4)
+    examples = skill.examples([("abc", "yes"), ("xyz", "no"), ("x" * 9 + "ab", "no"), ("zabc", "yes")], LETTERS, 4)
     end = LETTERS.end_of_text
-    assert examples.inputs == [[end, *LETTERS.encode(text)] for text in ("abc", "xyz", "xab")]
-    assert (examples.targets, examples.pad, examples.shortened) == ([1, 0, 0], PAD, 1)
+    assert examples.inputs == [[end, *LETTERS.encode(text)] for text in ("abc", "xyz", "xab", "abc")]
+    assert (examples.targets, examples.pad, examples.shortened) == ([1, 0, 0, 1], PAD, 2)
 
 
 def test_words_that_do_not_fit_have_no_tag() -> None:
