@@ -1,5 +1,6 @@
 """What everything stands on: options, folders, devices, number types, cores, seeds, limits. torch is imported inside functions."""
 
+import errno
 import math
 import os
 import signal
@@ -110,14 +111,50 @@ def evaluation_mode(model: Any) -> Iterator[None]:
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
-    """A path to write to, beside `path`, whose place it takes when the block ends well: a file appears whole or not at all."""
+    """A path to write to, beside `path`, whose place it takes when the block ends well: a file appears whole or not at all.
+
+    It is on the disk before it gets its name, and so is the name when this ends: a power cut leaves the old file or the new.
+    """
     path = Path(path)
-    unfinished = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")  # what writes pictures looks at the suffix
+    unfinished = path.with_name(f".tmp-{os.getpid()}-{path.name}")  # what writes pictures looks at the suffix
     try:
         yield unfinished
+        sync(unfinished)
         os.replace(unfinished, path)
+        sync(path.parent)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Return when file or folder has reached the disk. Folders of which a system cannot say so are passed over."""
+    if os.name == "nt" and path.is_dir():
+        return
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP) or not path.is_dir():
+            error.filename = str(path)
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def try_lock(descriptor: int) -> bool:
+    """Take an open file for this process alone; False if another one has it. The system frees it when its holder ends.
+
+    Where files cannot be locked (Windows, some network drives) the answer is always True.
+    """
+    try:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError):
+        return True
+    return True
 
 
 @contextmanager

@@ -3,9 +3,10 @@
     python tests/mutations.py                     all of them, with a line for each; at the end the survivors
     python tests/mutations.py "no scale" ...      those of these names
 
-Those of models, their layers and byhand/ stand here, the others in mutations_decoding.py, mutations_training.py and
-mutations_finetuning.py. A mistake is put into a copy of the package in a temporary folder, where a few tests run against it. A
-survivor is a gap in the tests, or no mistake at all: then it does not belong here.
+Those of models, their layers and byhand/ stand here, the others in mutations_cli.py, mutations_decoding.py,
+mutations_storage.py, mutations_training.py and mutations_finetuning.py. A mistake is put into a copy of the package in a
+temporary folder, where a few tests run against it. A survivor is a gap in the tests, or no mistake at all: then it does not
+belong here.
 """
 
 import os
@@ -17,8 +18,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from mutations_cli import CLI
 from mutations_decoding import DECODING
 from mutations_finetuning import FINETUNING
+from mutations_recurrent import RECURRENT
+from mutations_storage import STORAGE
 from mutations_training import TRAINING
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -201,14 +205,14 @@ TABLE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
             ("rotary: growing frequencies", "theta**-exponents", "theta**exponents"),
             (
                 "rotary: exponent over K/2",
-                "device=positions.device) / d_head",
-                "device=positions.device) / (d_head // 2)",
+                "device=exact) / d_head",
+                "device=exact) / (d_head // 2)",
             ),
             ("rotary: exponents i for 2i", "torch.arange(0, d_head, 2, dtype", "torch.arange(d_head // 2, dtype"),
             (
                 "rotary: angles in half the precision",
-                "positions.double()[..., None]",
-                "positions.float()[..., None].float()",
+                "positions.to(exact).double()[..., None]",
+                "positions.to(exact).float()[..., None].float()",
             ),
             (
                 "rotary halves: turned backwards",
@@ -232,8 +236,12 @@ TABLE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
                 "rows.reshape(n_heads, *shape, *rows.shape[1:])",
                 "rows.reshape(1, *shape, *rows.shape[1:])",
             ),
-            ("interpolation: the wrong way", "positions.double() / factor", "positions.double() * factor"),
-            ("interpolation: whole positions", "positions.double() / factor", "positions // factor"),
+            ("interpolation: the wrong way", "d_head, theta) / factor", "d_head, theta) * factor"),
+            (
+                "interpolation: whole positions",
+                "rotary_angles(positions, d_head, theta) / factor",
+                "rotary_angles(positions // factor, d_head, theta)",
+            ),
             ("silence: still trained", "table.weight.requires_grad_(False)", "table.weight.requires_grad_(True)"),
         ],
     ),
@@ -802,7 +810,15 @@ TABLE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
 }
 MUTATIONS = [
     Mutation(name, file, old, new, tuple(f"tests/{test}" for test in tests.split()))
-    for file, tests, rows in [*((file, *part) for file, part in TABLE.items()), *DECODING, *TRAINING, *FINETUNING]
+    for file, tests, rows in [
+        *((file, *part) for file, part in TABLE.items()),
+        *CLI,
+        *DECODING,
+        *STORAGE,
+        *RECURRENT,
+        *TRAINING,
+        *FINETUNING,
+    ]
     for name, old, new in rows
 ]
 

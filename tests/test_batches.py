@@ -97,6 +97,17 @@ def test_restore_refuses_another_text() -> None:
         Batches(np.arange(201), 3, 7, seed=9).restore(state)
 
 
+@pytest.mark.parametrize("name", ["epoch", "position"])
+@pytest.mark.parametrize("count", [-1, 0.5, "0", True, None, 10**9])
+def test_restore_refuses_a_place_that_is_none(name: str, count: object) -> None:
+    """From beyond the end of its epoch no way would lead on: the next batch would be searched for ever."""
+    state = Batches(np.arange(200), 3, 7, seed=9).state()
+    if (name, count) == ("epoch", 10**9):
+        return Batches(np.arange(200), 3, 7, seed=9).restore({**state, name: count})  # late, but a place
+    with pytest.raises(ValueError, match=f"the saved batches have {name} = {count!r}"):
+        Batches(np.arange(200), 3, 7, seed=9).restore({**state, name: count})
+
+
 def test_memory_mapped_ids(tmp_path: Path) -> None:
     np.arange(300, dtype=np.uint16).tofile(tmp_path / "ids")
     ids = np.memmap(tmp_path / "ids", dtype=np.uint16, mode="r")

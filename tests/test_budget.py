@@ -26,7 +26,15 @@ from minilm.text.corpus import load_corpus
 from minilm.text.tokenizer import ByteTokenizer
 from minilm.training import sizes
 from minilm.training.batches import Batches
-from minilm.training.budget import fastest_threads, forecast, look_tokens, plan, step_seconds, trial_seconds
+from minilm.training.budget import (
+    fastest_threads,
+    forecast,
+    look_tokens,
+    plan,
+    step_seconds,
+    trial_seconds,
+    with_headroom,
+)
 from minilm.training.checkpoint import load_checkpoint
 from minilm.training.config import TrainConfig
 from minilm.training.loop import train
@@ -311,12 +319,13 @@ def test_a_trial_leaves_the_random_numbers_and_says_where_there_is_no_room(threa
     assert torch.equal(torch.get_rng_state(), randomness)
 
 
-@pytest.mark.parametrize("slower", [0.95, 1.0, 1.02, 1.5, 3.0])
+@pytest.mark.parametrize("slower", [0.82, 0.95, 1.0, 1.02, 1.5, 3.0])
 def test_the_run_ends_within_a_tenth_of_the_minutes(slower: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where a step takes longer than measured, and then with the learning rate at its end all the same."""
+    """Also where a step takes more or less time than measured, and with the learning rate at its end all the same."""
     minutes, measured = 0.2, 0.25
     model, batches = make_model(), make_batches()
     config = plan(model, batches, TrainConfig(threads=1, dtype="float32", warmup=2), minutes, timer=timer_of(measured))
+    config = with_headroom(config)
     clock = itertools.count()
     fake = SimpleNamespace(perf_counter=lambda: next(clock) * measured * slower)  # asked twice a step, a step apart
     monkeypatch.setattr("minilm.training.loop.time", fake)
@@ -351,7 +360,20 @@ def no_clock(monkeypatch: pytest.MonkeyPatch, threads: None) -> list[int]:
 
 
 def command(text: Path, out: Path, *more: str) -> list[str]:
-    words = ["train", "--data", str(text), "--out", str(out), "--minutes", "1", "--threads", "1", "--json"]
+    words = [
+        "train",
+        "--data",
+        str(text),
+        "--out",
+        str(out),
+        "--model",
+        "gpt",
+        "--minutes",
+        "1",
+        "--threads",
+        "1",
+        "--json",
+    ]
     return [*words, "--dtype", "float32", "--tokenizer", "byte", *more]
 
 
@@ -366,7 +388,8 @@ def test_the_command_chooses_plans_and_reports(
     kind: str, text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], no_clock: list[int]
 ) -> None:
     """A text of 20,000 bytes is worth the smallest model, unmeasured; batch, steps, tokens and epochs are reported."""
-    assert main([*command(text, tmp_path / "run", "--model", kind), "--ngram-rows", "64"]) == 0
+    small_table = ["--ngram-rows", "64"] if kind == "speedrun" else []
+    assert main([*command(text, tmp_path / "run", "--model", kind), *small_table]) == 0
     report = json.loads(capsys.readouterr().out)
     checkpoint = load_checkpoint(tmp_path / "run")
     told, settings = report["plan"], checkpoint.model.config
@@ -377,7 +400,7 @@ def test_the_command_chooses_plans_and_reports(
     assert (told["batch_size"], told["steps"], told["minutes"], told["threads"], told["dtype"]) == (
         16, 5, 1.0, 1, "float32",
     )  # fmt: skip
-    assert report["step"] == checkpoint.step == checkpoint.state["train"]["steps"] == 5
+    assert report["step"] == checkpoint.step == checkpoint.state["train"]["steps"] == 7  # the clock did not end it
     assert told["tokens"] == 5 * 16 * 128
     n_learned = checkpoint_learned(tmp_path / "run", checkpoint)
     assert told["epochs"] == pytest.approx(5 * 16 * 128 / n_learned)
@@ -420,7 +443,7 @@ def test_what_was_given_stays(
 def test_the_model_that_is_trained_does_not_depend_on_what_was_tried(
     text: Path, tmp_path: Path, no_clock: list[int]
 ) -> None:
-    small = ["--d-model", "16", "--n-layers", "1", "--batch-size", "2", "--dropout", "0.1"]
+    small = ["--model", "gpt", "--d-model", "16", "--n-layers", "1", "--batch-size", "2", "--dropout", "0.1"]
     assert main(command(text, tmp_path / "a", *small)) == 0
     context_length = load_checkpoint(tmp_path / "a").model.config.context_length
     assert no_clock == [16, 16, 16] and context_length == 512  # all contexts of the ladder
@@ -456,7 +479,7 @@ def test_resume_keeps_to_the_plan(
     monkeypatch.setattr("minilm.training.run.plan", lambda *_, **__: pytest.fail("planned again"))
     assert main(["train", "--resume", str(tmp_path / "run")]) == 0
     last = load_checkpoint(tmp_path / "run", prefer="last")
-    assert last.step == 5
+    assert last.step == 7  # 5 and a quarter more, for the clock did not end it
     assert (last.state["plan"], last.state["train"]) == (first.state["plan"], first.state["train"])
 
 

@@ -1,20 +1,26 @@
 """Checkpoints: a run that was stopped and went on is the run that was not, bit for bit; what is damaged is refused."""
 
+import json
+import resource
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
+from minilm.classical.config import NgramConfig
+from minilm.classical.ngram import NgramLM
 from minilm.models.config import GPTConfig
+from minilm.models.counted import CountedLM
 from minilm.models.gpt import GPT
 from minilm.text.tokenizer import ByteTokenizer, CharTokenizer
-from minilm.training import checkpoint as checkpoint_module
-from minilm.training import storage
+from minilm.training import storage, weights
 from minilm.training.batches import Batches
-from minilm.training.checkpoint import load_checkpoint, save_checkpoint
+from minilm.training.checkpoint import check_checkpoint, load_checkpoint, newest_whole, run_of, save_checkpoint
 from minilm.training.config import TrainConfig
 from minilm.training.loop import train
 from minilm.training.muon import build_optimizer
@@ -121,7 +127,7 @@ def test_arrays_of_any_type_come_back_as_they_were(tmp_path: Path, monkeypatch: 
         "stride": tensor[::2],
         "scalar": torch.tensor(5),
     }
-    monkeypatch.setattr(checkpoint_module, "build_model", lambda kind, config, held: Counts(held))
+    monkeypatch.setattr(weights, "build_model", lambda kind, config, held: Counts(held))
     save_checkpoint(tmp_path, Counts(arrays), TOKENIZER)
     loaded = load_checkpoint(tmp_path).model.arrays()
     assert loaded.keys() == arrays.keys()
@@ -156,6 +162,7 @@ def test_without_scores_the_last_is_loaded_and_of_equals_the_later(tmp_path: Pat
 
 
 def test_saving_a_step_again_over_the_files_it_was_loaded_from(tmp_path: Path) -> None:
+    """Pitfall 83: the loaded arrays may still be the file itself, mapped into the memory."""
     save_checkpoint(tmp_path, make_model(), TOKENIZER, step=4)
     loaded = load_checkpoint(tmp_path)
     with torch.no_grad():
@@ -213,13 +220,254 @@ def test_files_of_another_step_are_refused(tmp_path: Path) -> None:
     second = save_checkpoint(tmp_path, make_model(2), TOKENIZER, step=2)
     (second / "weights.safetensors").write_bytes((first / "weights.safetensors").read_bytes())
     load_checkpoint(first)
-    with pytest.raises(ValueError, match=r"step-000002/weights.safetensors was changed.*delete the folder step-000002"):
+    with pytest.raises(
+        ValueError,
+        match=r"step-000002/weights.safetensors was changed.*: go on with the newest whole one, .*/step-000001$",
+    ):
         load_checkpoint(second)
 
 
 def test_what_is_no_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     (tmp_path / "empty").mkdir()
-    for name, message in (("file", "is no folder"), ("missing", "is no folder"), ("empty", "it has no MANIFEST.json")):
+    for name, message in (
+        ("file", "is no folder"),
+        ("missing", "is no folder"),
+        ("empty", "it has no MANIFEST.json; name"),
+    ):
         with pytest.raises(ValueError, match=message):
             load_checkpoint(tmp_path / name)
+    (tmp_path / "empty" / "log.jsonl").touch()  # a run that was killed early: neither --out nor --resume could go on
+    with pytest.raises(ValueError, match=r"has no checkpoint yet.*delete the folder and train anew"):
+        load_checkpoint(tmp_path / "empty")
+
+
+def test_which_run_a_folder_belongs_to(tmp_path: Path) -> None:
+    path = save_checkpoint(tmp_path / "run", make_model(), TOKENIZER, step=3)
+    assert run_of(tmp_path / "run") == run_of(path) == tmp_path / "run"
+    shutil.copytree(path, tmp_path / "copy")
+    assert run_of(tmp_path / "copy") == tmp_path
+    assert load_checkpoint(tmp_path / "copy").step == 3  # outside a run any name will do
+
+
+# ---- what is damaged is never passed over for something older
+
+
+def saved_steps(run: Path) -> list[Path]:
+    return [save_checkpoint(run, make_model(n), TOKENIZER, step=n, validation=4.0 - n, keep=9) for n in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("prefer", ["last", "best"])
+@pytest.mark.parametrize("name", ["state.json", "weights.safetensors", storage.MANIFEST])
+def test_the_newest_whole_one_is_named(tmp_path: Path, name: str, prefer: str) -> None:
+    first, second, third = saved_steps(tmp_path)
+    (third / name).write_bytes((third / name).read_bytes()[:-3])
+    way = f"go on with the newest whole one, {'--resume ' if prefer == 'last' else ''}"
+    for place in (tmp_path, third):
+        with pytest.raises(ValueError, match=f"step-000003/{name}") as caught:
+            load_checkpoint(place, prefer)
+        assert str(caught.value).endswith(f": {way}{second}") and "\n" not in str(caught.value)
+    assert newest_whole(tmp_path) == second and load_checkpoint(second).step == 2
+    (second / name).unlink()
+    with pytest.raises(ValueError, match=f"{way}{first}$"):
+        load_checkpoint(tmp_path, prefer)
+    (first / name).unlink()
+    with pytest.raises(ValueError, match=f"step-000003/{name}.*: use another checkpoint$"):
+        load_checkpoint(tmp_path, prefer)
+    assert newest_whole(tmp_path) is None
+
+
+def test_a_score_that_may_be_false_chooses_no_best(tmp_path: Path) -> None:
+    """A flipped bit in the state of one that is not loaded decides which is: it has to be seen."""
+    first, _, third = saved_steps(tmp_path)
+    for path, score, false in ((third, "1.0", "2.5"), (first, "3.0", "0.5")):  # it was the best; it would be
+        text = (path / "state.json").read_text()
+        (path / "state.json").write_text(text.replace(f'"validation": {score}', f'"validation": {false}'))
+        with pytest.raises(ValueError, match=rf"{path.name}/state.json was changed.*: go on with the newest whole one"):
+            load_checkpoint(tmp_path)
+        (path / "state.json").write_text(text)
+    (first / "state.json").write_bytes(b"{}")
+    assert load_checkpoint(tmp_path, "last").path == third
+    assert load_checkpoint(third).step == 3
+
+
+def test_what_is_damaged_is_kept_until_somebody_has_looked(tmp_path: Path) -> None:
+    first, *_ = saved_steps(tmp_path)
+    (first / "state.json").write_bytes(b"{}")
+    for step in (4, 5, 6):
+        save_checkpoint(tmp_path, make_model(), TOKENIZER, step=step, validation=9.0)
+    assert names(tmp_path) == ["step-000001", "step-000003", "step-000005", "step-000006"]
+
+
+# ---- hostile states: the manifest fits, as if somebody had written it by hand
+
+
+def sign(path: Path) -> None:
+    """Make the manifest fit what lies there."""
+    files = {file.name: file.read_bytes() for file in path.iterdir() if file.name != storage.MANIFEST}
+    listing = {name: storage.description(data) for name, data in files.items()}
+    (path / storage.MANIFEST).write_bytes(storage.to_json({"format": storage.FORMAT, "files": listing}))
+
+
+def rewrite(file: Path, *change: tuple[Any, ...]) -> None:
+    """Set values in a JSON file, each at the end of a way of keys, and sign the folder."""
+    value = json.loads(file.read_bytes())
+    for *way, last, new in change:
+        place = value
+        for key in way:
+            place = place[key]
+        place[last] = new
+    file.write_bytes(json.dumps(value).encode())
+    sign(file.parent)
+
+
+CHANGES = {
+    "huge width": ("config.json", "config", "d_model", 10**9),
+    "huge vocabulary": ("config.json", "config", "vocab_size", 10**9),
+    "very many layers": ("config.json", "config", "n_layers", 10**9),
+    "many layers": ("config.json", "config", "n_layers", 10**6),
+    "wide": ("config.json", "config", "d_model", 2**19),
+    "wide inside": ("config.json", "config", "d_ff", 2**20),
+    "negative": ("config.json", "config", "d_model", -8),
+    "no number": ("config.json", "config", "d_model", None),
+    "a fraction": ("config.json", "config", "d_model", 8.5),
+    "a fraction of a token": ("config.json", "config", "vocab_size", 257.5),
+    "a text": ("config.json", "config", "n_heads", "2"),
+    "a list": ("config.json", "config", "n_heads", [2]),
+    "one layer more": ("config.json", "config", "n_layers", 2),
+    "other heads": ("config.json", "config", "n_kv_heads", 1),
+    "unknown option": ("config.json", "config", "n_wheels", 4),
+    "unknown kind": ("config.json", "kind", "train"),
+    "another kind": ("config.json", "kind", "speedrun"),
+    "a counted kind": ("config.json", "kind", "ngram"),
+    "an adapter": ("config.json", "kind", "adapted"),
+    "kind is a list": ("config.json", "kind", ["gpt"]),
+    "config is a list": ("config.json", "config", []),
+    "numpy is none": ("config.json", "numpy", None),
+    "numpy has others": ("config.json", "numpy", ["nobody"]),
+    "step is a text": ("state.json", "step", "7"),
+    "step is negative": ("state.json", "step", -7),
+    "step is of another": ("state.json", "step", 8),
+    "step is true": ("state.json", "step", True),
+    "step is huge": ("state.json", "step", 10**400),
+    "score is a text": ("state.json", "validation", "best"),
+    "score is true": ("state.json", "validation", True),
+    "state is a list": ("state.json", "state", []),
+    "no tokenizer": ("tokenizer.json", "kind", "nonsense"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=[*CHANGES])
+def test_hostile_values_are_one_line_that_names_the_place(tmp_path: Path, change: tuple[Any, ...]) -> None:
+    path = save_checkpoint(tmp_path, make_model(), TOKENIZER, step=7)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    rewrite(path / change[0], change[1:])
+    with pytest.raises(ValueError) as caught:
+        load_checkpoint(tmp_path)
+    said = str(caught.value)
+    assert "\n" not in said and len(said) < 700 and "step-000007" in said and change[0].partition(".")[0] in said
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 200_000  # kB
+
+
+def test_an_ngram_of_absurd_order_is_refused_before_its_names_are_written_down(tmp_path: Path) -> None:
+    model = CountedLM(NgramLM(NgramConfig(vocab_size=257, order=2)).fit(IDS, 256))
+    path = save_checkpoint(tmp_path, model, TOKENIZER)
+    assert load_checkpoint(path).model.config.order == 2
+    rewrite(path / "config.json", ("config", "order", 10**9))
+    with pytest.raises(ValueError, match=r"order is 1000000000, which .* bytes of weights cannot go with"):
+        load_checkpoint(path)
+
+
+def test_a_long_context_needs_no_array(tmp_path: Path) -> None:
+    config = GPTConfig(vocab_size=257, context_length=2**20, d_model=8, n_layers=1, n_heads=2, rope_theta=1e4)
+    assert load_checkpoint(save_checkpoint(tmp_path, GPT(config), TOKENIZER)).model.config == config
+
+
+def weights_of(model: GPT) -> dict[str, torch.Tensor]:
+    return {name: array.detach().clone() for name, array in model.arrays().items()}
+
+
+WEIGHTS: dict[str, Any] = {
+    "missing": lambda w: w.pop("norm.weight"),
+    "surplus": lambda w: w.update(extra=torch.zeros(2)),
+    "none at all": lambda w: w.clear(),
+    "renamed": lambda w: w.update({"norm.wait": w.pop("norm.weight")}),
+    "turned": lambda w: w.update({"embedding.weight": w["embedding.weight"].T.contiguous()}),
+    "flat": lambda w: w.update({"embedding.weight": w["embedding.weight"].flatten()}),
+    "whole numbers": lambda w: w.update({"norm.weight": w["norm.weight"].long()}),
+    "yes and no": lambda w: w.update({"norm.weight": w["norm.weight"].bool()}),
+}
+
+
+@pytest.mark.parametrize("change", WEIGHTS.values(), ids=[*WEIGHTS])
+def test_weights_that_are_not_of_the_config(tmp_path: Path, change: Any) -> None:
+    path, arrays = save_checkpoint(tmp_path, make_model(), TOKENIZER), weights_of(make_model())
+    change(arrays)
+    (path / "weights.safetensors").write_bytes(safetensors.torch.save(arrays))
+    sign(path)
+    with pytest.raises(
+        ValueError, match=r"config.json and weights.safetensors do not go together.*use another"
+    ) as caught:
+        load_checkpoint(tmp_path)
+    assert "\n" not in str(caught.value) and str(path) in str(caught.value)
+
+
+def test_fractions_of_another_precision_are_read(tmp_path: Path) -> None:
+    model = make_model()
+    path = save_checkpoint(tmp_path, make_model().to(torch.float64), TOKENIZER)
+    for name, array in load_checkpoint(path).model.arrays().items():
+        assert torch.equal(array, model.arrays()[name])
+
+
+def test_files_that_were_exchanged_with_their_manifest(tmp_path: Path) -> None:
+    """The whole content of another step: only the number in state.json tells."""
+    first, second, third = saved_steps(tmp_path)
+    shutil.rmtree(third)
+    shutil.copytree(first, third)
+    with pytest.raises(ValueError, match=r"step-000003/state.json is that of step 1, not of step 3"):
+        load_checkpoint(tmp_path)
+    assert newest_whole(tmp_path) == second
+    third.rename(tmp_path / "step-000001.old")
+    check_checkpoint(tmp_path / "step-000001.old")
+
+
+def test_files_that_are_no_json_and_no_safetensors(tmp_path: Path) -> None:
+    for name in ("config.json", "state.json", "tokenizer.json", "weights.safetensors"):
+        for text in (b"", b"[1]", b'{"kind": "gpt", "kind": "gpt"}', b"\xff" * 40, b"[" * 100_000, b'{"step": NaN}'):
+            path = save_checkpoint(tmp_path, make_model(), TOKENIZER, step=5)
+            (path / name).write_bytes(text)
+            sign(path)
+            with pytest.raises(ValueError, match=f"step-000005/{name}") as caught:
+                load_checkpoint(path)
+            assert "\n" not in str(caught.value)
+
+
+def test_a_manifest_lists_all_that_is_read(tmp_path: Path) -> None:
+    """What it does not list nobody has verified, as a state that another save has left (pitfall 87)."""
+    model = make_model()
+    optimizer = build_optimizer(model, TrainConfig())
+    for name in FILES[:5]:
+        path = save_checkpoint(tmp_path, model, TOKENIZER, step=1, optimizer=optimizer)
+        listing = json.loads((path / storage.MANIFEST).read_bytes())
+        del listing["files"][name]
+        (path / storage.MANIFEST).write_bytes(storage.to_json(listing))
+        with pytest.raises(ValueError, match=f"step-000001/.*{name}"):
+            load_checkpoint(path)
+
+
+def test_a_training_state_that_does_not_fit_is_one_line(tmp_path: Path) -> None:
+    model, batches = make_model(), make_batches()
+    optimizer = build_optimizer(model, TrainConfig())
+    path = save_checkpoint(tmp_path, model, TOKENIZER, optimizer=optimizer, batches=batches)
+    good = safetensors.torch.load((path / "training.safetensors").read_bytes())
+    for bad in ({}, {**good, "random/cpu": torch.zeros(3)}, {**good, "x/mean": torch.zeros(2)}):
+        (path / "training.safetensors").write_bytes(safetensors.torch.save(bad))
+        sign(path)
+        with pytest.raises(ValueError, match=r"training.safetensors does not fit this training") as caught:
+            load_checkpoint(path).resume(optimizer, batches)
+        assert "\n" not in str(caught.value)
+    (path / "training.safetensors").write_bytes(safetensors.torch.save(good))
+    for name, value in (("batches", None), ("batches", {"epoch": 1}), ("batches", [])):
+        rewrite(path / "state.json", (name, value))
+        with pytest.raises(ValueError, match=r"state\.json"):
+            load_checkpoint(path).resume(optimizer, batches)

@@ -259,11 +259,28 @@ def test_what_float32_has_rounded_is_told():
         assert "float32" in judge(EXERCISES["rotary_angles"], written).hint
     assert judge(EXERCISES["rotary_angles"], lambda p, K, theta: p[..., None] * speeds(K, theta) * 2).hint == ""
 
-    def mean_in_single(given, truth):
-        scores = [f1(given, truth, label) for label in {*given, *truth}]
-        return torch.tensor(scores).mean().item()
 
-    assert "float32" in judge(EXERCISES["macro_f1"], mean_in_single).hint
+def mean_in_single(change):
+    """Macro F1 as torch computes it without being told a dtype."""
+
+    def macro(given, truth):
+        scores = [f1(given, truth, label) for label in {*given, *truth}]
+        return change(torch.tensor(scores).mean())
+
+    return macro
+
+
+@pytest.mark.parametrize("change", [torch.Tensor.item, lambda mean: mean, lambda mean: np.float32(mean.item())])
+def test_a_number_that_is_right_in_float32_is_a_pass_with_a_note(change):
+    """A number out has no dtype that could be asked for: right to six digits is right, as for a tensor."""
+    verdict = judge(EXERCISES["macro_f1"], mean_in_single(change))
+    assert verdict.passed and "float32 only" in verdict.message
+    assert "float32" not in judge(EXERCISES["macro_f1"], solution("macro_f1")).message
+    for factor in (1 + 1e-4, 1 - 1e-4):
+        verdict = judge(EXERCISES["macro_f1"], mean_in_single(lambda mean, factor=factor: mean.item() * factor))
+        assert verdict.status == "wrong"
+    small = Exercise("rate", "start", lambda seed: [(1e-3,), (3e-3,)], lambda x: 2 * x, (), ())
+    assert judge(small, lambda x: 2 * x + 1e-6).status == "wrong"  # six digits of the number, not behind the point
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,17 @@
 """Which fast twins are chosen: the fused attention where it pays, a fused loss, torch's kernels, and none of them with --plain."""
 
+import dataclasses
+
 import pytest
 import torch
 from torch import nn
 
 from minilm.fast import attention, choose, cross_entropy, loss, short_attention
+from minilm.finetuning.config import HeadConfig
+from minilm.finetuning.lora_config import AdaptedConfig
 from minilm.models.config import GPTConfig
 from minilm.models.gpt import GPT
+from minilm.models.rnn_config import RNNConfig
 from minilm.training.batches import Batches
 from minilm.training.config import TrainConfig
 from minilm.training.loop import train
@@ -28,6 +33,20 @@ def test_attention(monkeypatch, plain, device, length, has_bfloat16, twin):
     monkeypatch.setattr(choose, "multiplies_bfloat16", lambda device: has_bfloat16)
     expected = {"attention": twin.scaled_dot_product_attention} if twin else {}
     assert choose.attention_part(plain, torch.device(device), length) == expected
+
+
+def test_a_recurrent_model_has_no_attention():
+    """Nor has a head on one, nor an adapter: all others get what `attention_part` says."""
+    cpu, rnn, gpt = torch.device("cpu"), RNNConfig(vocab_size=9), small_gpt(9).config
+    fields = {name: {**dataclasses.asdict(config), "d_model": 6} for name, config in (("rnn", rnn), ("gpt", gpt))}
+    for kind, wanted in (("rnn", {}), ("gpt", choose.attention_part(False, cpu, gpt.context_length))):
+        settings = [
+            rnn if kind == "rnn" else gpt,
+            HeadConfig(kind, fields[kind], ("good", "bad")),
+            AdaptedConfig(base="b", fingerprint="f", base_kind=kind, base_config=fields[kind], lora={}),
+        ]
+        assert all(choose.parts_for(False, cpu, one).keys() == wanted.keys() for one in settings)
+        assert not any(choose.parts_for(True, cpu, one) for one in settings)
 
 
 def small_gpt(vocab_size: int) -> GPT:

@@ -12,6 +12,11 @@ from minilm.classical.config import NgramConfig
 from minilm.classical.ngram import NgramLM
 from minilm.cli.main import main
 from minilm.cli.skilled import load_data, share_out, simple_methods
+from minilm.decoding.config import SampleConfig
+from minilm.decoding.generate import generate
+from minilm.decoding.sampling import Sampler
+from minilm.finetuning.recipe import LORA
+from minilm.metrics import rouge_l, token_f1
 from minilm.models.config import GPTConfig
 from minilm.models.counted import CountedLM
 from minilm.models.gpt import GPT
@@ -292,3 +297,73 @@ def test_a_model_with_a_skill_is_no_base(base: str, reviews: str, tmp_path: Path
         assert "sequence-classifier" in last_line(capsys)
     assert run("finetune", base, "--data", reviews, "--out", out) == 2
     assert "is not empty" in last_line(capsys)
+
+
+# ---- what the flags mean together
+
+
+def test_the_help_shows_tasks_and_the_defaults_that_hold(capsys: Capture) -> None:
+    with pytest.raises(SystemExit):
+        run("finetune", "--help-all")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "--task {classify,tag,generate}" in said
+    for flag, default in (
+        ("batch-size INT", "16"),
+        ("weight-decay FLOAT", "0.01"),
+        ("steps INT", "what the epochs come to"),
+    ):
+        start = said.index(f"--{flag} ")
+        assert f"(default: {default})" in said[start : start + 160], flag
+    assert f"by default in {LORA['epochs']:g} epochs at {LORA['learning_rate']}" in said
+
+
+def test_steps_or_epochs(base: str, reviews: str, tmp_path: Path, capsys: Capture) -> None:
+    flags = ["--data", reviews, "--out", str(tmp_path / "out")]
+    assert run("finetune", base, "--steps", "5", "--epochs", "2", *flags) == 2
+    assert "--steps and --epochs: give one of them" in last_line(capsys)
+    (tmp_path / "run.toml").write_text("epochs = 2\n", encoding="utf-8")
+    assert run("finetune", base, "--steps", "5", "--config", str(tmp_path / "run.toml"), *flags) == 2
+    assert "--steps and --epochs: give one of them" in last_line(capsys)
+    assert not (tmp_path / "out").exists()
+    assert run("finetune", base, "--steps", "3", *flags, *QUICK) == 0
+    assert load_checkpoint(tmp_path / "out", prefer="last").step == 3
+
+
+@pytest.mark.parametrize("more", [[], ["--epochs", "1", "--learning-rate", "0.01"]], ids=["own", "said"])
+def test_an_adapter_has_a_recipe_of_its_own(
+    more: list[str], base: str, reviews: str, tmp_path: Path, capsys: Capture
+) -> None:
+    """72 examples are 5 batches of 16 an epoch."""
+    out = tmp_path / "adapted"
+    assert run("finetune", base, "--data", reviews, "--lora", "--out", str(out), *more, *QUICK) == 0
+    state = load_checkpoint(out, prefer="last").state
+    epochs, rate = (1, 0.01) if more else (LORA["epochs"], LORA["learning_rate"])
+    assert (state["finetune"]["epochs"], state["train"]["learning_rate"]) == (epochs, rate)
+    assert state["train"]["steps"] == 5 * epochs and state["train"]["batch_size"] == 16
+
+
+@pytest.mark.parametrize("lora", [[], ["--lora"]], ids=["whole", "adapter"])
+def test_answers_are_held_against_those_before(lora: list[str], base: str, tmp_path: Path, capsys: Capture) -> None:
+    """The model as it was, asked in the tokens that it knew: `minilm evaluate` of nothing would be no easier to beat."""
+    rows = [{"prompt": f"{n} and 1?", "answer": str(n + 1)} for n in range(1, 9)] * 4
+    (tmp_path / "sums.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    out, data = str(tmp_path / "sums"), str(tmp_path / "sums.jsonl")
+    flags = ["--task", "generate", "--data", data, "--epochs", "1", *lora, *QUICK[1:]]
+    assert run("finetune", base, "--out", out, *flags) == 0
+    said = capsys.readouterr().out
+    kept = load_checkpoint(out, prefer="last")
+    before = kept.state["before"]
+    assert set(before) == {"exact_match", "token_f1", "rouge_l"}
+    assert f"for comparison, before it was taught: exact match {before['exact_match']:.3f}" in said
+
+    plain = load_checkpoint(base)
+    aside = load_data(data, "generate", 0.1, 0, (None, None), lambda line: None).aside
+    given = []
+    for messages in aside:
+        prompt = [plain.tokenizer.end_of_text, *plain.tokenizer.encode(f"User: {messages[0]['content']}\nAssistant:")]
+        ids = list(generate(plain.model.eval(), prompt, Sampler(SampleConfig(temperature=0.0), torch.Generator()), 64,
+                            stop_tokens=frozenset([plain.tokenizer.end_of_text])))  # fmt: skip
+        given.append(plain.tokenizer.decode(ids).strip())
+    truth = [messages[1]["content"] for messages in aside]
+    assert before["rouge_l"] == pytest.approx(sum(map(rouge_l, given, truth)) / len(truth))
+    assert before["token_f1"] == pytest.approx(sum(map(token_f1, given, truth)) / len(truth))

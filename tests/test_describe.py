@@ -15,7 +15,7 @@ import pytest
 
 from minilm.classical.config import NgramConfig
 from minilm.classical.ngram import NgramLM
-from minilm.cli.describe import short
+from minilm.cli.describing import short
 from minilm.cli.main import main
 from minilm.models.accounting import Account, Brick, account
 from minilm.models.config import SpeedrunConfig, gpt2_config, llama_config
@@ -245,11 +245,11 @@ def test_help_says_whose_the_defaults_are(capsys: Capture) -> None:
         ([], "the following arguments are required: CONFIG"),
         (["gpt", "--n-shift", "2"], "--n-shift is no option of gpt"),
         (["speedrun", "--norm", "rms"], "--norm is no option of speedrun"),
-        (["gpt", "--d-model", "30"], "d_model 30 must be a multiple of n_heads 4"),
-        (["gpt", "--n-layers", "0"], "n_layers is 0: it must be at least 1"),
+        (["gpt", "--d-model", "30"], "--d-model 30 must be a multiple of n_heads 4"),
+        (["gpt", "--n-layers", "0"], "--n-layers is 0: it must be at least 1"),
         (["gpt", "--n-layers", "9" * 30], "--n-layers is too large: it must be at most 1,000,000,000"),
         (["gpt", "--batch-size", "9" * 400], "--batch-size is too large"),
-        (["gpt", "--batch-size", "0"], "batch_size is 0: it must be at least 1"),
+        (["gpt", "--batch-size", "0"], "--batch-size is 0: it must be at least 1"),
         (["gpt", "--dtype", "float16"], "invalid choice: 'float16'"),
         (["gpt", "--plot", "block.tiff"], "--plot block.tiff: the name of a picture ends in .png, .svg or .pdf"),
         (["gpt", "--plot", "no/such/folder/block.png"], "No such file or directory"),

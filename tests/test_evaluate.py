@@ -393,5 +393,5 @@ def test_the_verb_shows_the_floor_under_stories_only(
     for data, last in (("stories:60", "true floor"), (str(tmp_path / "text.txt"), "Kneser-Ney")):
         assert main(["ladder", "--data", data, "--max-bytes", "1500", "--json"]) == 0
         rungs = json.loads(capsys.readouterr().out)["rungs"]
-        assert rungs[-1]["model"] == last and len(rungs) == 4 + (last == "true floor")
+        assert rungs[-1]["model"] == last and len(rungs) == 5 + (last == "true floor")
         assert len({rung["bytes"] for rung in rungs}) == 1

@@ -381,7 +381,9 @@ def test_minilm_train_uses_the_kernels_also_when_it_resumes_and_not_with_plain(t
         return fuse(model)
 
     monkeypatch.setattr(bricks, "fuse", spy)
-    flags = "--tokenizer byte --steps 2 --n-layers 1 --d-model 8 --n-heads 2 --context-length 6 --batch-size 3"
+    flags = (
+        "--model gpt --tokenizer byte --steps 2 --n-layers 1 --d-model 8 --n-heads 2 --context-length 6 --batch-size 3"
+    )
     command = ["train", "--data", str(text), "--dtype", "float32", "--threads", "1", *flags.split()]
     assert main([*command, "--out", str(tmp_path / "fast")]) == 0
     assert fused == ["gpt"]

@@ -9,7 +9,12 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from minilm.finetuning.heads import SequenceClassifier, SpanExtractor, TokenClassifier
+from minilm.finetuning.lora import add_lora
+from minilm.finetuning.lora_config import LoRAConfig
 from minilm.layers.basic import Embedding, LayerNorm, Linear
+from minilm.models.config import GPTConfig
+from minilm.models.gpt import GPT
 from minilm.training.config import TrainConfig
 from minilm.training.fused_adam import FusedAdamW
 from minilm.training.muon import Muon, build_optimizer, muon_groups
@@ -179,6 +184,29 @@ def test_muon_takes_the_maps_and_adamw_the_rest() -> None:
         "norm.bias": (False, 1e-3, 0.0),
     }
     assert optimizer.orthogonalize is orthogonalize_by_gram
+
+
+@pytest.mark.parametrize("adapter", [False, True])
+@pytest.mark.parametrize("head", [SequenceClassifier, TokenClassifier, SpanExtractor])
+def test_muon_leaves_every_head_to_adamw(head: Any, adapter: bool) -> None:
+    """A row for each label is no hidden matrix: of a head AdamW moves all, of the blocks Muon every matrix."""
+    backbone = GPT(GPTConfig(vocab_size=13, context_length=7, d_model=12, n_layers=2, n_heads=3))
+    model: Any = head.from_backbone(backbone, ("start", "end"), generator=torch.Generator())
+    if adapter:
+        add_lora(model, LoRAConfig(rank=2), torch.Generator())
+        model.score.weight.requires_grad_(True)
+        model = nn.ModuleDict({"model": model})  # as an adapted model holds it
+    groups = muon_groups(model, 1e-3, 0.02, 0.1)
+    names: dict[bool, set[str]] = {True: set(), False: set()}
+    for group in groups:
+        names[group["matrices"]] |= set(group["names"])
+    score = {name for name in names[False] if name.endswith("score.weight")}
+    assert len(score) == 1 and not any("score" in name for name in names[True])
+    if adapter:
+        assert {name.rpartition(".")[2] for name in names[True]} == {"A", "B"} and len(names[True]) == 2 * 2 * 6
+    else:
+        assert names[True] == {name for name, p in model.named_parameters() if "blocks" in name and p.ndim == 2}
+        assert len(names[True]) == 2 * 6
 
 
 @pytest.mark.parametrize(("name", "kind"), [("adamw", FusedAdamW), ("adam", Adam), ("sgd", SGD), ("muon", Muon)])

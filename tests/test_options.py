@@ -1,6 +1,7 @@
 """Options: from the fields of dataclasses to flags and TOML keys, with types checked on the way."""
 
 import argparse
+import doctest
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +9,10 @@ from typing import Any
 
 import pytest
 
+import minilm.cli.options
 from minilm.cli.options import (
     Parser,
+    as_typed,
     fresh_directory,
     make_config,
     read_toml,
@@ -162,3 +165,67 @@ def test_an_error_leaves_all_or_nothing(existed: bool, checkpoint: bool, tmp_pat
         raise KeyboardInterrupt
     left = {path.name for path in tmp_path.rglob("*")}
     assert left == ({"run", "train.tokens", "step-000003"} if checkpoint else {"run"} if existed else set())
+
+
+# ---- what a flag is called, and what the help says of it
+
+
+@dataclass(frozen=True)
+class Menu:
+    """An option with choices, and a field that is no option."""
+
+    course: str = option("soup", "what comes first", choices=("soup", "salad"))
+    n_guests: int = option(4, "how many", low=1)
+    table: int | None = None
+
+
+def test_the_help_shows_choices_and_the_defaults_of_the_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = Parser("eat", "Eat.", "minilm eat")
+    parser.add_config(Menu, shown=("course", "n_guests"), defaults={"n_guests": "as many as come"})
+    with pytest.raises(SystemExit):
+        parser.read(["--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "--course {soup,salad} what comes first (default: soup)" in said
+    assert "--n-guests INT how many (default: as many as come)" in said
+    assert "--table" not in said
+    assert parser.read(["--course", "cake"]).course == "cake"  # the config judges it, for TOML files too
+    with pytest.raises(argparse.ArgumentError, match="--table"):
+        parser.read(["--table", "7"])
+
+
+@pytest.mark.parametrize(
+    ("message", "typed", "expected"),
+    [
+        ("n_guests is 0: it must be at least 1", ["--n-guests", "0"], "--n-guests is 0: it must be at least 1"),
+        ("n_guests is 0: it must be at least 1", ["--n-guests=0"], "--n-guests is 0: it must be at least 1"),
+        ("n_guests is 0: it must be at least 1", ["--config", "menu.toml"], None),  # the key stands in that file
+        ("learning_rate is 20", ["--matrix-learning-rate", "1"], None),
+        ("matrix_learning_rate is 20", ["--learning-rate", "1"], None),
+        (
+            "d_model 30 must be a multiple of n_heads 4",
+            ["--n-heads", "4"],
+            "d_model 30 must be a multiple of --n-heads 4",
+        ),
+        ("rank is 0: it must be at least 1", ["--rank", "0"], "--rank is 0: it must be at least 1"),
+        ("optimizer is 'x': choose", ["--optimizer", "x"], "--optimizer is 'x': choose"),
+        ("device 'x' is not available", ["--device", "x"], "--device 'x' is not available"),
+        ("the rank is 0", ["--rank", "0"], None),  # a word like others
+        ("data of the run are gone", ["--data", "x"], None),
+        ("data island is no corpus", ["--data", "x"], None),
+        ("make batch_size or top_k smaller", ["--top-k", "5"], "make batch_size or --top-k smaller"),
+        ("my_top_k.csv: top_k.csv and a/top_k/b are gone", ["--top-k", "5"], None),
+        ("a line (context_length)", ["--context-length", "9"], "a line (--context-length)"),
+        ("rank is 0", ["--", "-rank", "--Rank", "rank"], None),
+    ],
+)
+def test_an_error_names_the_flag_that_was_typed(message: str, typed: list[str], expected: str | None) -> None:
+    assert as_typed(message, ["a", *typed]) == (expected or message)
+
+
+def test_all_flags_of_a_message_and_the_example() -> None:
+    words = ["--d-model", "30", "--n-heads", "4"]
+    assert (
+        as_typed("d_model 30 must be a multiple of n_heads 4", words)
+        == "--d-model 30 must be a multiple of --n-heads 4"
+    )
+    assert doctest.testmod(minilm.cli.options).failed == 0

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from minilm.layers.ngram_embedding import ngram_rows
 from minilm.models.config import SpeedrunConfig
 from minilm.models.registry import build_model
 from minilm.models.speedrun_gpt import SpeedrunGPT
@@ -100,7 +101,7 @@ def test_without_ngrams_and_beyond_the_shift():
         ids = torch.randint(0, 37, (2, 9), generator=torch.Generator().manual_seed(2))
         recent = model.recent_tokens(ids, torch.arange(9)[None], None)
         for row, t, back in itertools.product(range(2), range(9), range(recent.shape[-1])):
-            assert recent[row, t, back] == (ids[row, t - back] if back <= t else 37)
+            assert recent[row, t, back] == (ids[row, t - back] if back <= t else -1)
         cache = model.new_cache(2)
         parts = [model(ids[:, :4], cache), model(ids[:, 4:], cache)]
         torch.testing.assert_close(torch.cat(parts, 1), model(ids), rtol=0, atol=1e-10)
@@ -116,3 +117,16 @@ def test_bad_shapes():
         SpeedrunConfig(n_shift=-1)
     with pytest.raises(ValueError, match="20 tokens do not fit"):
         SpeedrunGPT(CONFIG)(torch.zeros(1, 20, dtype=torch.long))
+
+
+def test_what_stands_before_a_text_is_the_id_vocab_size_to_its_ngrams(model, ids):
+    """Row by row: checkpoints were trained so. A model that has grown says which id it was (no_token)."""
+    grown = SpeedrunGPT(dataclasses.replace(CONFIG, no_token=5)).double().eval()
+    grown.load_state_dict(model.state_dict())
+    for one, before in ((model, 37), (grown, 5)):
+        vectors = one.embed(one.recent_tokens(ids, torch.arange(19)[None], None))
+        for t in range(6):
+            newest_first = [int(ids[1, t - back]) if back <= t else before for back in range(5)]
+            expected = sum(one.embeddings[back].weight[ids[1, t - back]] for back in range(min(t, 3) + 1))
+            expected = expected + one.ngrams.weight[ngram_rows(torch.tensor(newest_first), 101)].sum(0)
+            torch.testing.assert_close(vectors[1, t], expected, rtol=0, atol=1e-12)

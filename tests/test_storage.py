@@ -13,9 +13,12 @@ import pytest
 from minilm.training import storage
 from minilm.training.storage import (
     MANIFEST,
+    Damaged,
     newest_first,
+    read_json,
     remove_directory,
     remove_leftovers,
+    step_of,
     to_json,
     verify_directory,
     write_directory,
@@ -44,6 +47,7 @@ def test_foreign_files_are_ignored(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("every", [11, pytest.param(1, marks=pytest.mark.nightly)])
 def test_every_flipped_bit_of_the_manifest_is_detected(tmp_path: Path, every: int) -> None:
+    """Pitfall 84: a single flipped bit is no other checkpoint."""
     path = tmp_path / "step-000001"
     write_directory(path, FILES)
     good = (path / MANIFEST).read_bytes()
@@ -54,6 +58,10 @@ def test_every_flipped_bit_of_the_manifest_is_detected(tmp_path: Path, every: in
         with pytest.raises(ValueError, match=r"step-000001") as caught:
             verify_directory(path)
         assert "\n" not in str(caught.value)
+    for changed in (good[:-1], good + b" ", good.replace(b": ", b":")):  # the same value in another layout
+        (path / MANIFEST).write_bytes(changed)
+        with pytest.raises(Damaged, match=r"MANIFEST\.json is damaged"):
+            verify_directory(path)
 
 
 def test_flipped_bits_and_truncations_of_the_files_are_detected(tmp_path: Path) -> None:
@@ -93,6 +101,9 @@ def test_hostile_manifests(tmp_path: Path) -> None:
         lambda m: m.pop("files"),
         lambda m: m.update(files=["a.bin"]),
         lambda m: m["files"].update({"../outside": entry}),
+        lambda m: m.update(format=True),
+        lambda m: m["files"].update({"x" * 10_000: entry}),
+        lambda m: m["files"].update({"a\0b": entry}),
         lambda m: m["files"].update({"..": entry}),
         lambda m: m["files"].update({str(tmp_path / "outside"): entry}),
         lambda m: m["files"].update({"a.bin": 5}),
@@ -108,12 +119,12 @@ def test_hostile_manifests(tmp_path: Path) -> None:
         with pytest.raises(ValueError) as caught:
             verify_directory(path)
         assert path.name in str(caught.value)
-        assert "\n" not in str(caught.value)
+        assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
     path = tmp_path / "step-000000"
     texts = [b"", b"[]", b"\xff", b'{"format": NaN}', b'{"a": 1, "a": 1}', b"[" * 100_000, b"1" * 5000]
     for text in texts:
         (path / MANIFEST).write_bytes(text)
-        with pytest.raises(ValueError, match="is damaged"):
+        with pytest.raises(Damaged, match=r"MANIFEST.json (is damaged|does not say its format)"):
             verify_directory(path)
     twice = (tmp_path / "step-000007" / MANIFEST).read_bytes().replace(b'{\n "format"', b'{\n "format": 7,\n "format"')
     (path / MANIFEST).write_bytes(twice)
@@ -123,7 +134,7 @@ def test_hostile_manifests(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["step-000002", "step-000001"])  # a new directory, and one that is replaced
 def test_death_at_every_system_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Before each call that changes the disk, die. What a reader then finds is a whole old or a whole new directory."""
+    """Pitfall 82: die before each call that changes the disk. A reader then finds a whole old or a whole new directory."""
     new_files = {**FILES, "a.bin": b"new"}
     deaths = 0
     while True:
@@ -172,7 +183,7 @@ def test_death_at_every_system_call(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_all_is_on_the_disk_before_the_name_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log: list[str] = []
-    real_sync, real_replace = storage._sync, os.replace
+    real_sync, real_replace = storage.sync, os.replace
 
     def sync(path: Path) -> None:
         log.append(path.name)
@@ -182,11 +193,14 @@ def test_all_is_on_the_disk_before_the_name_changes(tmp_path: Path, monkeypatch:
         log.append(f"{source.name} becomes {target.name}")
         real_replace(source, target)
 
-    monkeypatch.setattr(storage, "_sync", sync)
+    monkeypatch.setattr(storage, "sync", sync)
     monkeypatch.setattr(os, "replace", replace)
     write_directory(tmp_path / "run" / "step-000001", FILES)
     temporary = f".tmp-{os.getpid()}-step-000001"
-    assert log == [*FILES, MANIFEST, temporary, f"{temporary} becomes step-000001", "run"]
+    assert log == [tmp_path.name, *FILES, MANIFEST, temporary, f"{temporary} becomes step-000001", "run"]
+    log.clear()
+    remove_directory(tmp_path / "run" / "step-000001")
+    assert log == [f"step-000001 becomes .tmp-{os.getpid()}-gone-step-000001", "run"]  # only then it is taken apart
 
 
 @pytest.mark.parametrize("full_at", range(len(FILES) + 1))
@@ -213,9 +227,18 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full_at: i
 def test_newest_first_reads_names_as_numbers(tmp_path: Path) -> None:
     for name in ("step-000002", "step-999999", "step-1000000", "step-000010.old", "step-000002.old", "step-x", "other"):
         write_directory(tmp_path / name, FILES)
-    (tmp_path / "step-000777").mkdir()  # no manifest: no checkpoint
+    (tmp_path / "step-000777").mkdir()  # no manifest: damaged, and not passed over for an older one
     names = [path.name for path in newest_first(tmp_path)]
-    assert names == ["step-1000000", "step-999999", "step-000010.old", "step-000002"]
+    assert names == ["step-1000000", "step-999999", "step-000777", "step-000010.old", "step-000002"]
+    with pytest.raises(Damaged, match=r"step-000777/MANIFEST.json is missing"):
+        verify_directory(tmp_path / "step-000777")
+    assert [step_of(Path(name)) for name in ("step-000007.old", "step-7", "step-", "step-7.bak", "x-7")] == [
+        7,
+        7,
+        None,
+        None,
+        None,
+    ]
 
 
 def test_remove_directory(tmp_path: Path) -> None:
@@ -229,3 +252,87 @@ def test_json_has_no_nan() -> None:
     with pytest.raises(ValueError):
         to_json({"loss": float("nan")})
     assert json.loads(storage.to_json({"ü": [1, None, 0.1]})) == {"ü": [1, None, 0.1]}
+
+
+@pytest.mark.parametrize("name", ["a.bin", MANIFEST, "."])
+def test_links_are_refused(tmp_path: Path, name: str) -> None:
+    """What a link names is not kept with the rest: it may change, or be another folder's."""
+    path = tmp_path / "step-000001"
+    write_directory(path, FILES)
+    place = path if name == "." else path / name
+    place.rename(tmp_path / "elsewhere")
+    place.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(Damaged, match="link") as caught:
+        verify_directory(path)
+    assert "step-000001" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_what_is_no_file_is_no_manifest(tmp_path: Path) -> None:
+    """A pipe would be waited for, for ever."""
+    for step, make in enumerate((Path.mkdir, os.mkfifo, Path.touch)):
+        path = tmp_path / f"step-{step:06d}"
+        write_directory(path, FILES)
+        (path / MANIFEST).unlink()
+        make(path / MANIFEST)  # type: ignore[operator]
+        with pytest.raises(Damaged, match=rf"{path.name}/MANIFEST.json is (missing|damaged)"):
+            verify_directory(path)
+
+
+def test_only_one_file_is_looked_at(tmp_path: Path) -> None:
+    path = tmp_path / "step-000001"
+    write_directory(path, FILES)
+    (path / "a.bin").write_bytes(b"changed")
+    assert sorted(verify_directory(path, only="b.json")) == sorted(FILES)
+    with pytest.raises(Damaged, match=r"a.bin has 7 bytes instead of 768"):
+        verify_directory(path, only="a.bin")
+    with pytest.raises(Damaged, match=r"c.bin has no description"):
+        verify_directory(path, only="c.bin")
+
+
+def test_damage_says_what_and_where(tmp_path: Path) -> None:
+    damage = Damaged(tmp_path / "step-000003" / "x", "is missing")
+    assert damage.found == f"{tmp_path}/step-000003/x is missing"
+    assert str(damage) == f"{damage.found}: delete the folder step-000003 and use another checkpoint"
+    assert str(Damaged(tmp_path / "x", "is short", "start anew")) == f"{tmp_path}/x is short: start anew"
+
+
+def test_read_json_is_strict(tmp_path: Path) -> None:
+    file = tmp_path / "state.json"
+    file.write_bytes(to_json({"step": 3, "score": None, "more": {"x": 1.5}}))
+    assert read_json(file, step=int, score=(float, type(None)))["more"] == {"x": 1.5}
+    refused = ['{"step": 3', "[3]", '{"score": 1}', '{"step": true}', '{"step": 3.0}', '{"step": "3"}', "\x00"]
+    refused += ['{"step": 1, "step": 3}', '{"step": 3, "x": {"y": 1, "y": 2}}', '{"step": 3, "x": NaN}']
+    refused += ['{"step": 3, "x": -Infinity}', '{"step": 3, "x": ' + "[" * 100_000 + "]" * 100_000 + "}"]
+    for text in refused:
+        file.write_text(text)
+        with pytest.raises(Damaged, match=r"state.json (is damaged|does not say its step)"):
+            read_json(file, step=int)
+    file.unlink()
+    with pytest.raises(Damaged, match=r"state.json is missing"):
+        read_json(file)
+
+
+def test_leftovers_are_files_folders_and_what_stepped_aside(tmp_path: Path) -> None:
+    write_directory(tmp_path / "step-000001", FILES)
+    for name in ("step-000001.old", "step-000002.old", ".tmp-7-step-000003"):
+        write_directory(tmp_path / name, FILES)
+    (tmp_path / ".tmp-7-loss.png").touch()
+    (tmp_path / ".tmp-link").symlink_to(tmp_path / "step-000001")
+    remove_leftovers(tmp_path)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["step-000001", "step-000002.old"]
+    verify_directory(tmp_path / "step-000001")
+
+
+def test_a_full_disk_says_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system's own error names no file."""
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for owner, call in ((Path, "write_bytes"), (os, "fsync")):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, call, full)
+            with pytest.raises(OSError, match="step-000001") as caught:
+                write_directory(tmp_path / "step-000001", FILES)
+        assert caught.value.errno == errno.ENOSPC
+        assert list(tmp_path.iterdir()) == []

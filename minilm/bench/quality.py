@@ -29,9 +29,9 @@ from minilm.text.corpus import Documents, find_sources, load_corpus
 from minilm.text.token_file import encode_corpus
 from minilm.text.tokenizer import CharTokenizer
 from minilm.training.batches import Batches
-from minilm.training.budget import plan
+from minilm.training.budget import plan, with_headroom
 from minilm.training.config import TrainConfig
-from minilm.training.loop import Batch, Record, TrainingFailed, train
+from minilm.training.loop import Batch, TrainingFailed, train
 from minilm.training.prepare import Prepared
 
 How = ParamSpec("How")
@@ -141,23 +141,14 @@ def train_recipe(
     with threads_restored():
         trial = Batches(text.learned, config.batch_size, context_length, seed)
         config = plan(model, trial, config, (seconds or 1.0) / 60.0)
-        if steps is not None:
-            config = dataclasses.replace(config, steps=steps, minutes=None)
-        every = max(1, config.steps // n_looks)
+        config = dataclasses.replace(config, eval_every=max(1, (steps or config.steps) // n_looks))
+        config = dataclasses.replace(config, steps=steps, minutes=None) if steps else with_headroom(config)
         batches = recipe.order(text.learned, config, context_length)
-        looks: list[tuple[float, float]] = []
-
-        def look_now(step: int, model: nn.Module, record: Record) -> None:
-            if look and step % every == 0:
-                looks.append((record["seconds"], look(model)))
-
-        # Not as train's `evaluate`: that also looks where a signal has ended the run, and nobody waits for it.
-        history = train(model, batches, config, on_step=look_now, progress=False)
+        history = train(model, batches, config, evaluate=look, progress=False)
     if not history or "interrupted" in history[-1]:
         raise KeyboardInterrupt
     last = history[-1]
-    if look and last["step"] % every:
-        looks.append((last["seconds"], look(model)))
+    looks = [(record["seconds"], record["validation"]) for record in history if "validation" in record]
     return Trained(model, last["seconds"], last["step"], looks)
 
 

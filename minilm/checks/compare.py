@@ -6,6 +6,7 @@ Where an answer differs from the oracle but equals a mistake, that mistake's hin
 
 import contextlib
 import io
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -112,6 +113,9 @@ def judge(
         hint = "is there a loop without an end, or one too many? Does it wait for something?"
         return Verdict("wrong", f"{place_of(error)}{error}", hint)
     hint, mistake = diagnose(exercise, function, cases)
+    if hint == ROUNDED and all(isinstance(answer, float) for answer in expected):
+        note = "but to the digits of float32 only: Python's own numbers have twice as many"
+        return Verdict("passed", f"{len(cases)} inputs, {note}")
     if "the answer is None" in verdict.message:
         hint = hint or "is there a way through your function without a `return`? Or does it print the answer instead?"
     return replace(verdict, hint=hint or error_hint(verdict.message), mistake=mistake)
@@ -235,8 +239,9 @@ def diagnose(exercise: Exercise, function: Function, cases: Sequence[Case]) -> t
 
 def rounded(answer: Any, expected: Any) -> bool:
     """Whether an answer is right to the digits of float32, but was to be right to those of float64."""
-    if isinstance(answer, float) and isinstance(expected, float):
-        return not difference(answer, expected, tolerance=SINGLE)
+    if isinstance(expected, float):
+        number = answer.item() if isinstance(answer, Tensor | np.generic | np.ndarray) and answer.ndim == 0 else answer
+        return isinstance(number, float) and math.isclose(number, expected, rel_tol=SINGLE)
     if not (isinstance(answer, Tensor) and isinstance(expected, Tensor) and expected.is_floating_point()):
         return False
     could_be_finer = expected.dtype == torch.float64 or answer.dtype == expected.dtype

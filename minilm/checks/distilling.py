@@ -258,7 +258,7 @@ DISTILLATION = Exercise(
         Mistake(
             "nothing is ignored",
             loss_with(count=lambda targets: torch.ones_like(targets, dtype=torch.bool)),
-            "places whose target is IGNORE (-100) must not count: the targets are there for nothing else",
+            "places whose target is -100 must not count: the targets are there for nothing else",
         ),
         Mistake(
             "ignored stay in the sum",

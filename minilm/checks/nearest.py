@@ -182,6 +182,16 @@ CLOSEST = Exercise(
             "the parts are the columns of U, not its rows: U[:, :rank]",
         ),
         Mistake(
+            "rows of U, a diagonal of S",
+            lambda matrix, rank: (lambda U, S, Vh: U[:rank] @ torch.diag(S[:rank]) @ Vh[:rank])(*parts(matrix)),
+            "the parts are the columns of U and the rows of Vh: U[:rank] takes rows",
+        ),
+        Mistake(
+            "columns of Vh",
+            lambda matrix, rank: (lambda U, S, Vh: (U[:, :rank] * S[:rank]) @ Vh[:, :rank])(*parts(matrix)),
+            "the parts are the rows of Vh, not its columns: it is transposed already",
+        ),
+        Mistake(
             "left factor only",
             left_factor,
             "this is one of two factors: multiplied by rows of Vh it has the shape of the matrix",

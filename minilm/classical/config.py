@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from minilm.runtime import option
+from minilm.runtime import check_options, option
 
 SMOOTHINGS = ("maximum-likelihood", "add-k", "interpolated-kneser-ney", "kneser-ney")
 
@@ -41,3 +41,28 @@ class NgramConfig:
     @property
     def is_kneser_ney(self) -> bool:
         return self.smoothing.endswith("kneser-ney")
+
+
+@dataclass(frozen=True)
+class HMMConfig:
+    """The shape of a hidden Markov model. ValueError for a value out of its range."""
+
+    vocab_size: int = option(1024, "number of different tokens V", 1)
+    n_states: int = option(32, "number of hidden states K: all that the model knows of the past is one of them", 1)
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclass(frozen=True)
+class HMMTraining:
+    """How a hidden Markov model learns by Baum-Welch. ValueError for a value out of its range."""
+
+    iterations: int = option(50, "rounds of Baum-Welch at most", 0)
+    tolerance: float = option(1e-4, "the rounds end when one gains less than so many nats a token", 0)
+    pseudo_count: float = option(
+        0.01, "imagined count of every first state, move and token: none is impossible", 0, 1e9
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)

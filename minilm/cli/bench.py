@@ -13,13 +13,16 @@ from minilm.cli.options import Parser, seed, typed_values
 from minilm.models.config import SpeedrunConfig
 from minilm.training.config import TrainConfig
 
-CONTESTS, TABLES = ("tokenizer", "ngram", "attention"), ("training", "blocks", "ablation", "decoding", "finetuning")
+CONTESTS = ("tokenizer", "ngram", "attention", "classical")
+TABLES = ("training", "blocks", "ablation", "decoding", "finetuning", "saving")
 Number = TypeVar("Number", int, float)
 TOPICS = (*CONTESTS, *TABLES)
 SAID_OF_TOPICS = (
-    "tokenizer, ngram, attention: our code beside a peer's, as ratios. training (17 minutes): our recipe beside nanoGPT "
+    "tokenizer, ngram, attention: our code beside a peer's, as ratios. classical: HMM, word vectors and recurrent networks "
+    "beside plain loops and torch.nn, as ratios. training (17 minutes): our recipe beside nanoGPT "
     "and the n-gram. blocks (9 minutes): a block with one part changed. ablation: our recipe without one ingredient. "
     "decoding: tokens a second beside transformers. finetuning (3 minutes a seed): labels by pretrained and simple methods. "
+    "saving: what checkpoints cost beside training. "
     "--data to --tune are for what trains, --out for all but the contests"
 )
 

@@ -2,16 +2,18 @@
 
 import dataclasses
 import json
-import re
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from minilm.cli.options import Parser, seed, typed_values
-from minilm.models.accounting import BYTES, Account, account, total
+from minilm.cli.describing import Counted, Described, format_starts, lines_of, to_dict
+from minilm.cli.options import Parser, flag_of, seed, typed_values
+from minilm.models.accounting import BYTES, account
 from minilm.models.config import GPTConfig, SpeedrunConfig, gpt2_config, llama_config
 from minilm.models.initialisation import Start, initialisation
+from minilm.models.part_accounts import MADE, PartAccount, part_account, plain_config
+from minilm.models.recurrent_account import RecurrentAccount, account_recurrent
+from minilm.models.rnn_config import RNNConfig
 
 PRESETS: dict[str, Callable[..., Any]] = {"gpt": gpt2_config, "llama": llama_config, "speedrun": SpeedrunConfig}
 SHOWN = ("vocab_size", "context_length", "d_model", "n_layers", "n_heads")
@@ -39,6 +41,7 @@ def parser_of_describe() -> Parser:
         "--experts", type=int, metavar="N", help="with --init: of a gpt or llama whose MLPs are mixtures of N experts"
     )
     parser.option("--json", action="store_true", help="one JSON object")
+    parser.option("--base", metavar="DIR", rare=True, help="where the base of a LoRA adapter lies now, if it has moved")
     parser.option("--seed", type=seed, default=0, rare=True, help="accepted everywhere; a description draws nothing")
     for config in (GPTConfig, SpeedrunConfig):
         parser.add_config(config, SHOWN)
@@ -52,14 +55,19 @@ def run(arguments: list[str]) -> int:
     if plot and Path(plot).suffix not in (".png", ".svg", ".pdf"):
         raise ValueError(f"--plot {plot}: the name of a picture ends in .png, .svg or .pdf")
     sizes, n_experts = chosen_sizes(options), chosen_experts(options)
+    if options["base"] and options["config"] in PRESETS:
+        raise ValueError("--base is for the folder of an adapter: leave it out")
     if options["config"] in PRESETS:
         kind, length = options["config"], None
         models: list[Any] = [preset(kind, sizes)]
     else:
         length = sizes.pop("context_length", None)
-        kind, models = read_checkpoint(options["config"], sizes)
+        kind, models = read_checkpoint(options["config"], sizes, options["base"])
     parts = [describe(model, kind, options["batch_size"], length, options["dtype"]) for model in models]
-    transformers = [part for part in parts if isinstance(part, Account)]
+    others = (Counted, RecurrentAccount)
+    transformers = [
+        part.plain if isinstance(part, PartAccount) else part for part in parts if not isinstance(part, others)
+    ]
     for name, what in (("--plot", "draws a transformer's block"), ("--init", "tells how a transformer starts")):
         if options[name.strip("-")] and not transformers:
             raise ValueError(f"{name} {what}, and a model of kind {kind} has none: leave it out")
@@ -67,12 +75,12 @@ def run(arguments: list[str]) -> int:
         from minilm.plots.block import plot_block
 
         plot_block(transformers[0].bricks, plot)
-    starts = [starts_of(model, n_experts) if options["init"] else () for model in models]
+    starts = [starts_of(model, kind, n_experts) if options["init"] else () for model in models]
     if options["json"]:
         print(json.dumps(to_dict(kind, parts, starts)))
         return 0
     for part, started in zip(parts, starts, strict=True):
-        print("\n".join(format_account(part) if isinstance(part, Account) else format_counted(part)))
+        print("\n".join(lines_of(part)))
         if started:
             print("\n".join(format_starts(started)))
     if len(parts) > 1:
@@ -85,32 +93,18 @@ def run(arguments: list[str]) -> int:
 # ---- from names to accounts
 
 
-@dataclasses.dataclass(frozen=True)
-class Counted:
-    """What there is to say of a model that was counted: how many numbers it holds, in how many bytes."""
-
-    kind: str
-    parameters: int
-    weights: int
-
-
 def field_names(config: type) -> list[str]:
     """The names of a dataclass's fields."""
     return [field.name for field in dataclasses.fields(config)]
 
 
-def flag(name: str) -> str:
-    """d_model -> --d-model."""
-    return "--" + name.replace("_", "-")
-
-
 def chosen_sizes(options: dict[str, Any]) -> dict[str, Any]:
     """The fields of the models' configs that were given as flags; a ValueError if one, or the batch, is beyond reason."""
     names = [*field_names(GPTConfig), *field_names(SpeedrunConfig)]
-    sizes = {name: options[name] for name in names if options[name] is not None}
+    sizes = {name: options[name] for name in names if options.get(name) is not None}
     for name, value in {**sizes, "batch_size": options["batch_size"]}.items():
         if isinstance(value, int) and value > LARGEST:
-            raise ValueError(f"{flag(name)} is too large: it must be at most {LARGEST:,}")
+            raise ValueError(f"{flag_of(name)} is too large: it must be at most {LARGEST:,}")
     return sizes
 
 
@@ -133,11 +127,11 @@ def preset(name: str, sizes: dict[str, Any]) -> Any:
     config = SpeedrunConfig if name == "speedrun" else GPTConfig
     for size in sizes:
         if size not in field_names(config):
-            raise ValueError(f"{flag(size)} is no option of {name}: leave it out, or describe another model")
+            raise ValueError(f"{flag_of(size)} is no option of {name}: leave it out, or describe another model")
     return PRESETS[name](**typed_values(config, sizes))
 
 
-def read_checkpoint(folder: str, sizes: dict[str, Any]) -> tuple[str, list[Any]]:
+def read_checkpoint(folder: str, sizes: dict[str, Any], base: str | None = None) -> tuple[str, list[Any]]:
     """The kind of the model in a run's or checkpoint's folder, and its config, or a Counted; of a mixture both halves."""
     if not Path(folder).is_dir():
         raise ValueError(
@@ -145,11 +139,13 @@ def read_checkpoint(folder: str, sizes: dict[str, Any]) -> tuple[str, list[Any]]
             "until it has counted"
         )
     if sizes:
-        name = flag(next(iter(sizes)))
+        name = flag_of(next(iter(sizes)))
         raise ValueError(f"{name} is fixed in a trained model: leave it out, or describe one of {', '.join(PRESETS)}")
-    from minilm.training.checkpoint import load_checkpoint
+    from minilm.cli.word_vectors import refuse_vectors
+    from minilm.cli.writing import load_with_base
 
-    model = load_checkpoint(folder).model
+    model = load_with_base(folder, base).model
+    refuse_vectors(folder, model)
     halves = [model.neural, model.counted] if hasattr(model, "counted") else [model]
     return model.kind, [counted(half) if hasattr(half, "n_parameters") else half.config for half in halves]
 
@@ -159,116 +155,24 @@ def counted(model: Any) -> Counted:
     return Counted(model.kind, model.n_parameters, sum(array.nbytes for array in model.arrays().values()))
 
 
-def describe(model: Any, kind: str, batch_size: int, length: int | None, dtype: str) -> Account | Counted:
+def describe(model: Any, kind: str, batch_size: int, length: int | None, dtype: str) -> Described:
     """The account of a config, under the name of the preset if it has one; a Counted as it is."""
     if isinstance(model, Counted):
         return model
+    if kind in MADE:
+        return part_account(kind, model, batch_size, length, dtype)
+    if isinstance(model, RNNConfig):
+        return account_recurrent(model, dtype)
     found = account(model, batch_size, length, dtype)
     return dataclasses.replace(found, kind=kind) if kind in PRESETS else found
 
 
-def starts_of(model: Any, n_experts: int) -> tuple[Start, ...]:
+def starts_of(model: Any, kind: str, n_experts: int) -> tuple[Start, ...]:
     """How the parameters of a config start, of a Counted nothing; a ValueError if they are too many to list."""
     if isinstance(model, Counted):
         return ()
+    if kind in MADE:
+        model = plain_config(kind, model)
     if model.n_layers > MOST_LISTED:
         raise ValueError(f"--init lists every layer: --n-layers is {model.n_layers:,}, give at most {MOST_LISTED:,}")
     return initialisation(model, n_experts)
-
-
-# ---- what is printed
-
-
-def to_dict(kind: str, parts: list[Account | Counted], starts: list[tuple[Start, ...]]) -> dict[str, Any]:
-    """The parts as plain data: one as it is, of several (a mixture's) the sum of the parameters and each under "parts".
-
-    How a part starts, if that was asked for, is its "initialisation", an entry a parameter.
-    """
-    tables = [dataclasses.asdict(part) for part in parts]
-    for table, started in zip(tables, starts, strict=True):
-        if started:
-            table["initialisation"] = [dataclasses.asdict(start) for start in started]
-    if len(tables) == 1:
-        return tables[0]
-    return {"kind": kind, "parameters": sum(table["parameters"] for table in tables), "parts": tables}
-
-
-def short(number: int, unit: str = "") -> str:
-    """Three digits and a decimal prefix.
-
-    >>> short(497_759_232, "B"), short(12, "B"), short(999_999)
-    ('498 MB', '12 B', '1 M')
-    """
-    for factor, prefix in ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k")):
-        if number >= 0.9995 * factor:
-            return f"{number / factor:.3g} {prefix}{unit}"
-    return f"{number} {unit}".rstrip()
-
-
-def format_account(a: Account) -> Iterator[str]:
-    """The lines of the table, of the bytes, and what they mean."""
-    batch = f"{a.batch_size:,} x {a.context_length:,} tokens"
-    yield f"{a.kind}: a batch of {batch}, in {a.dtype}\n"
-    yield f"{'brick':<24} {'weight':>14} {'copies':>6} {'parameters':>15} {'FLOPs a token':>15} {'kept':>9}"
-    for brick in a.bricks:
-        weight = " x ".join(map(str, brick.weight)) or "-"
-        parameters, flops, kept = (total([brick], what) for what in ("parameters", "flops", "activations"))
-        line = f"{brick.name:<24} {weight:>14} {brick.copies:>6} {parameters:>15,} {flops:>15,}"
-        yield f"{line} {short(kept, 'B'):>9}"
-    yield f"{'sum':<46} {a.parameters:>15,} {a.flops_forward:>15,} {short(a.activations, 'B'):>9}\n"
-    means = "two running means" if a.dtype == "float32" else "two running means and a copy of the weights"
-    for name, size, words in (
-        ("weights", a.weights, f"{BYTES[a.dtype]} bytes a parameter"),
-        ("gradients", a.gradients, "as many as weights"),
-        ("AdamW", a.optimizer, f"{means}, in float32"),
-        ("activations", a.activations, "kept by the forward pass until the backward pass has read them"),
-        ("training", a.training, "these four together"),
-    ):
-        yield f"{name:<12} {short(size, 'B'):>9}   {words}"
-    whole = short(a.kv_cache * a.context_length, "B")
-    yield f"{'KV cache':<12} {whole:>9}   of one sequence of {a.context_length:,} tokens: {a.kv_cache:,} B a token"
-    yield (
-        f"\nA {short(a.parameters)} {a.kind} needs {short(a.weights, 'B')} in {a.dtype}; "
-        f"to train it on {batch} at a time takes {short(a.training, 'B')}."
-    )
-    yield (
-        f"A token costs {short(a.flops_forward)} FLOPs, and {short(a.flops_forward_backward)} in training: "
-        "the backward pass is twice the forward pass."
-    )
-    yield from remarks(a)
-
-
-def remarks(a: Account) -> Iterator[str]:
-    """Sentences on what surprises: the scores, and what a half-precision run really stores."""
-    scores = next(brick for brick in a.bricks if brick.name.endswith("scores"))
-    (B, H, T, _), width = scores.output, BYTES[a.dtype]
-    share = 2 * B * H * T * T * width * scores.copies / a.activations
-    yield (
-        f"The attention scores are {share:.0%} of the activations and grow with the square of the context; "
-        "a fused attention does not keep them."
-    )
-    if any(brick.name == "ngrams" for brick in a.bricks):
-        yield (
-            "Of the table of n-grams only the rows that a batch reads have gradients, and AdamW keeps two numbers a row: "
-            "training needs less than its whole size."
-        )
-    if a.dtype == "bfloat16":
-        yield "`minilm train --dtype bfloat16` only multiplies in bfloat16: its weights and AdamW are those of float32."
-
-
-def format_counted(part: Counted) -> Iterator[str]:
-    """An n-gram has no FLOPs to speak of: it looks up."""
-    yield f"{part.kind}: {part.parameters:,} parameters (different n-grams that it has counted), {short(part.weights, 'B')}"
-    yield "It multiplies no matrices: a token costs a few look-ups."
-
-
-def format_starts(starts: tuple[Start, ...]) -> Iterator[str]:
-    """The lines of the second table: parameters that differ only in their layer or their expert share a line."""
-    kinds = Counter(
-        dataclasses.replace(start, name=re.sub(r"(^blocks|\.experts)\.\d+", r"\1", start.name)) for start in starts
-    )
-    yield "\nHow each parameter starts: drawn from the normal distribution with mean 0, or all the same.\n"
-    yield f"{'parameter':<30} {'shape':>14} {'copies':>6} {'law':>7} {'std':>8}   why"
-    for start, copies in kinds.items():
-        shape, std = " x ".join(map(str, start.shape)), f"{start.std:.3g}" if start.std else "-"
-        yield f"{start.name:<30} {shape:>14} {copies:>6} {start.law:>7} {std:>8}   {start.why}"

@@ -28,6 +28,7 @@ def run(arguments: list[str]) -> int:
 
     import torch
 
+    from minilm.cli.word_vectors import refuse_vectors
     from minilm.evaluation.evaluate import evaluate
     from minilm.runtime import pick_device
     from minilm.text.corpus import load_corpus
@@ -36,6 +37,7 @@ def run(arguments: list[str]) -> int:
 
     device = pick_device(options.device)
     checkpoint = load_checkpoint(options.checkpoint)
+    refuse_vectors(options.checkpoint, checkpoint.model)
     if "finetune" in checkpoint.state:
         from minilm.cli.skilled import judge_skill
 

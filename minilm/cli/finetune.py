@@ -7,20 +7,26 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from minilm.cli.options import (
-    Parser,
-    fresh_directory,
-    make_config,
-    read_options,
-    seed,
-    whole_or_nothing,
-)
+from minilm.cli.options import Parser, make_config, read_options, seed
+from minilm.cli.run_folder import in_order, new_run, recall, recall_plan
 from minilm.finetuning.lora_config import LoRAConfig
-from minilm.finetuning.recipe import LORA_RATE, RECIPE, WARMUP, FinetuneConfig
+from minilm.finetuning.recipe import FROM_EPOCHS, LORA, RECIPE, WARMUP, FinetuneConfig
 from minilm.training.config import TrainConfig
+from minilm.training.lock import lock_run
 
 SHOWN = ("task", "epochs", "learning_rate", "batch_size")
 MOST_DRAWN = 20  # labels of a picture that can still be read
+EXAMPLES = ("train.json", "aside.json")  # both sides, in the folder of the run
+ABOUT = (
+    "data",
+    "device",
+    "finetune",
+    "labels",
+    "counts",
+    "simple",
+    "before",
+    "files",
+)  # what each checkpoint says of it
 NEXT = {
     "classify": "minilm predict {out} 'a text of your own'",
     "tag": "minilm predict {out} 'a text of your own'",
@@ -41,7 +47,11 @@ def parser_of_finetune() -> Parser:
     parser.option("--data", metavar="DATA", help="stories, stories:N, or a file or folder (default: stories)")
     parser.option("--out", metavar="DIR", help="folder of the run (default: checkpoints/<data>-<task>)")
     parser.option(
-        "--lora", action="store_true", default=None, help="learn small changes only, and save nothing else (LoRA)"
+        "--lora",
+        action="store_true",
+        default=None,
+        help="learn small changes only, and save nothing else (LoRA), by default in "
+        f"{LORA['epochs']:g} epochs at {LORA['learning_rate']}",
     )
     parser.option("--resume", metavar="DIR", help="go on with the run in this folder, by its own plan")
     parser.option("--seed", type=seed, help="seed of the new weights, the split and the batches (default: 0)")
@@ -55,7 +65,7 @@ def parser_of_finetune() -> Parser:
     parser.option("--device", rare=True, help="auto, cpu, cuda or mps (default: auto)")
     parser.option("--json", rare=True, action="store_true", default=None, help="one JSON object at the end, no bar")
     for config in (FinetuneConfig, LoRAConfig, TrainConfig):
-        parser.add_config(config, SHOWN, skip=("seed", "targets", "dropout"))
+        parser.add_config(config, SHOWN, skip=("seed", "targets", "dropout"), defaults={**RECIPE, **FROM_EPOCHS})
     return parser
 
 
@@ -65,62 +75,66 @@ def run(arguments: list[str]) -> int:
     as_json = chosen.get("json", False)
     say = (lambda message: None) if as_json else print
     if chosen.get("resume"):
-        return resume(chosen["resume"], say, as_json)
+        from minilm.training.checkpoint import run_of
+
+        with lock_run(run_of(chosen["resume"])):
+            return resume(chosen["resume"], say, as_json)
     if not chosen.get("checkpoint"):
         raise ValueError("name the trained model: minilm finetune CHECKPOINT --task classify --data reviews.csv")
-    config = make_config(FinetuneConfig, chosen)
+    if {"steps", "epochs"} <= chosen.keys():
+        raise ValueError("--steps and --epochs: give one of them, either says how long the training is")
+    gentle = LORA if chosen.get("lora") else {}
+    config = make_config(FinetuneConfig, gentle, chosen)
     lora = make_config(LoRAConfig, chosen) if chosen.get("lora") else None
     if lora and config.freeze:
         raise ValueError("--freeze is for training the whole model: with --lora none of it learns, leave it out")
-    rate = {"learning_rate": LORA_RATE} if lora else {}
-    train_config = make_config(TrainConfig, RECIPE, rate, chosen)
+    train_config = make_config(TrainConfig, RECIPE, gentle, chosen)
 
-    from minilm.cli.skilled import load_data, simple_methods
-    from minilm.finetuning.skills import skill_for
     from minilm.runtime import minilm_home
 
     data_name = str(chosen.get("data", "stories"))
     name = f"{Path(data_name).stem.replace(':', '-')}-{config.task}"
-    out = fresh_directory(chosen.get("out") or str(minilm_home() / "checkpoints" / name))
+    out = Path(chosen.get("out") or minilm_home() / "checkpoints" / name)
+    with new_run(out):
+        return begin(chosen, data_name, config, lora, train_config, out, say, as_json)
+
+
+def begin(
+    chosen: dict[str, Any],
+    data_name: str,
+    config: FinetuneConfig,
+    lora: LoRAConfig | None,
+    train_config: TrainConfig,
+    out: Path,
+    say: Any,
+    as_json: bool,
+) -> int:
+    """A new run in the folder `out`: base, examples, learner, and then to `teach`."""
+    from minilm.cli.skilled import describe, load_base, load_data, simple_methods, untrained
+    from minilm.finetuning.skills import skill_for
+    from minilm.runtime import whole_file
+    from minilm.training.verify import describe_files
+
     base = load_base(chosen["checkpoint"], chosen.get("device", "auto"))
     columns = (chosen.get("text_column"), chosen.get("label_column"))
     data = load_data(data_name, config.task, config.kept_aside, train_config.seed, columns, say)
     skill = skill_for(config, data.labels, data.counts)
+    before = untrained(base, skill, data.aside) if config.task == "generate" else None
     model, tokenizer = learner(base, skill, config, lora, train_config.seed)
     simple = simple_methods(data, config.task)
     about = {
         "data": data_name, "device": chosen.get("device", "auto"), "finetune": dataclasses.asdict(config),
-        "labels": data.labels, "counts": data.counts, "simple": simple,
+        "labels": data.labels, "counts": data.counts, "simple": simple, "before": before,
     }  # fmt: skip
-    with whole_or_nothing(out):
-        out.mkdir(parents=True, exist_ok=True)
-        sides = {}
-        for side, rows in (("train", data.train), ("aside", data.aside)):
-            sides[side] = skill.examples(rows, tokenizer, model.config.context_length)
-            sides[side].save(out / f"{side}.json")
-        say(describe(config.task, data_name, sides, data.labels, model.config.context_length))
-        train_config = schedule(train_config, config, sides["train"], chosen)
-        return teach(model, tokenizer, skill, sides, config, train_config, out, about, None, say, as_json)
-
-
-def load_base(path: str, device: str) -> Any:
-    """The checkpoint of the trained model, on the device and with the attention that is fastest there."""
-    from minilm.fast.choose import attention_part
-    from minilm.runtime import pick_device
-    from minilm.training.checkpoint import load_checkpoint
-
-    place = pick_device(device)
-    checkpoint = load_checkpoint(path)
-    if not hasattr(checkpoint.model, "hidden"):
-        raise ValueError(
-            f"{path} holds a {checkpoint.model.kind} model, which is counted: fine-tuning needs a gpt or speedrun"
-        )
-    if checkpoint.model.kind not in ("gpt", "speedrun"):
-        raise ValueError(f"{path} holds a {checkpoint.model.kind}: fine-tune the model that it was made from")
-    part = attention_part(False, place, checkpoint.model.config.context_length)
-    checkpoint = load_checkpoint(checkpoint.path, **part)
-    checkpoint.model.to(place)
-    return checkpoint
+    sides = {}
+    for side, rows in (("train", data.train), ("aside", data.aside)):
+        sides[side] = skill.examples(rows, tokenizer, model.config.context_length)
+        with whole_file(out / f"{side}.json") as unfinished:
+            sides[side].save(unfinished)
+    about["files"] = describe_files(out, EXAMPLES)
+    say(describe(data_name, sides, data.labels, model.config.context_length))
+    train_config = schedule(train_config, config, sides["train"], chosen)
+    return teach(model, tokenizer, skill, sides, config, train_config, out, about, None, say, as_json)
 
 
 def learner(base: Any, skill: Any, config: FinetuneConfig, lora: LoRAConfig | None, seed: int) -> tuple[Any, Any]:
@@ -156,50 +170,38 @@ def schedule(train_config: TrainConfig, config: FinetuneConfig, examples: Any, c
     return dataclasses.replace(train_config, **{name: value for name, value in found.items() if name not in chosen})
 
 
-def describe(task: str, name: str, sides: dict[str, Any], labels: tuple[str, ...], context_length: int) -> str:
-    """What there is to learn from, in a sentence or three."""
-    train, aside = sides["train"], sides["aside"]
-    shown = ", ".join(labels[:8]) + (", ..." if len(labels) > 8 else "")
-    parts = [
-        f"{name}: {len(train):,} examples to learn from, {len(aside):,} kept aside"
-        + (f"; labels {shown}" if labels else "")
-    ]
-    shortened, dropped = (getattr(train, what) + getattr(aside, what) for what in ("shortened", "dropped"))
-    if shortened:
-        parts.append(
-            f"{shortened:,} were longer than the model reads ({context_length} tokens): a part of each is left out; "
-            "a base trained with a larger --context-length reads more"
-        )
-    if dropped:
-        parts.append(f"{dropped:,} left out whole: their answers do not fit")
-    return "\n".join(parts)
-
-
 def resume(directory: str, say: Any, as_json: bool) -> int:
     """Go on with a run by the plan that its last checkpoint holds."""
-    from minilm.fast.choose import attention_part
+    from minilm.cli.doctor import refuse_wrong_device
+    from minilm.fast.choose import parts_for
     from minilm.finetuning.examples import Examples
     from minilm.finetuning.freezing import freeze_first
     from minilm.finetuning.skills import skill_for
     from minilm.runtime import pick_device
     from minilm.training.checkpoint import load_checkpoint
+    from minilm.training.verify import check_files
 
     checkpoint = load_checkpoint(directory, prefer="last")
-    state, run_folder = checkpoint.state, checkpoint.path.parent
-    if "finetune" not in state:
+    run_folder = checkpoint.path.parent
+    if "finetune" not in checkpoint.state:
         raise ValueError(
             f"{directory} is no run of minilm finetune: go on with it by minilm train --resume {directory}"
         )
-    place = pick_device(state["device"])
-    part = attention_part(False, place, checkpoint.model.config.context_length)  # as in `run`, for the same bits
+    config, train_config = (
+        recall_plan(checkpoint, "finetune", FinetuneConfig),
+        recall_plan(checkpoint, "train", TrainConfig),
+    )
+    about = recall(checkpoint, *ABOUT)
+    check_files(run_folder, about["files"])
+    place = pick_device(about["device"])
+    refuse_wrong_device(place)
+    part = parts_for(False, place, checkpoint.model.config)  # as in `run`, for the same bits
     checkpoint = load_checkpoint(checkpoint.path, **part)
-    config, train_config = FinetuneConfig(**state["finetune"]), TrainConfig(**state["train"])
     model = checkpoint.model.to(place)
     if config.freeze and model.kind != "adapted":
         freeze_first(model, config.freeze)
     sides = {side: Examples.load(run_folder / f"{side}.json") for side in ("train", "aside")}
-    skill = skill_for(config, state["labels"], state["counts"])
-    about = {name: state[name] for name in ("data", "device", "finetune", "labels", "counts", "simple")}
+    skill = skill_for(config, about["labels"], about["counts"])
     say(f"going on after step {checkpoint.step:,} of {train_config.steps:,}")
     return teach(
         model, checkpoint.tokenizer, skill, sides, config, train_config, run_folder, about, checkpoint, say, as_json
@@ -224,7 +226,7 @@ def teach(
     from minilm.finetuning.freezing import count_parameters, layerwise_optimizer
     from minilm.runtime import keep_freed_memory
     from minilm.training.checkpoint import load_checkpoint
-    from minilm.training.loop import TrainingFailed
+    from minilm.training.compiling import with_compile
     from minilm.training.run import train_in_folder
 
     keep_freed_memory()
@@ -233,14 +235,12 @@ def teach(
     say(f"{counts.trainable:,} of {counts.total:,} parameters learn, on {next(model.parameters()).device}")
     optimizer = layerwise_optimizer(model, train_config, config.layer_decay) if config.layer_decay < 1 else None
     batches = sides["train"].batches(train_config.batch_size, train_config.seed)
-    try:
+    train_config = with_compile(train_config, next(model.parameters()).device.type, say)
+    with in_order("finetune", out):
         history = train_in_folder(
             model, tokenizer, batches, train_config, out, about=about, resume=checkpoint, optimizer=optimizer,
             loss_function=skill.loss, evaluate=lambda model: sides["aside"].mean_loss(model, skill.loss), progress=not as_json,
         )  # fmt: skip
-    except TrainingFailed as failure:
-        print(f"minilm: finetune: {failure}; the last checkpoint in {out} is untouched", file=sys.stderr)
-        return 3
     last = history[-1] if history else {}
     if "interrupted" in last:
         print(f"minilm: finetune: interrupted and saved; go on with: minilm finetune --resume {out}", file=sys.stderr)
@@ -275,12 +275,11 @@ def show(
     if "confusion" in figures and len(about["labels"]) <= MOST_DRAWN:
         save(plot_confusion(figures["confusion"], list(about["labels"])), out / "confusion.png")
     if as_json:
-        print(
-            json.dumps(
-                {"out": str(out), "best_step": step, "kept_aside": n, **figures, "simple": about["simple"], **last}
-            )
-        )
+        table = {"out": str(out), "best_step": step, "kept_aside": n, **figures}
+        print(json.dumps({**table, "simple": about["simple"], "before": about["before"], **last}))
         return
     say(f"on {n:,} examples it has not seen, after step {step:,} (the best): {in_words(figures)}")
     for name, value in about["simple"].items():
         say(f"  for comparison, {name}: accuracy {value:.3f}")
+    if about["before"]:
+        say(f"  for comparison, before it was taught: {in_words(about['before'])}")

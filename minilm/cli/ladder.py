@@ -11,9 +11,9 @@ def run(arguments: list[str]) -> int:
     """Parse the flags, count the lower rungs, load the upper ones, print and draw."""
     parser = Parser(
         "ladder",
-        "Compare models on text that none of them has seen, in bits per byte: uniform, unigram, bigram, Kneser-Ney, the\n"
-        "runs you name, and the last of them mixed with the n-gram. Without a run, the counted models alone. On built-in\n"
-        "stories also the true floor: what the world that wrote them needs.",
+        "Compare models on text that none of them has seen, in bits per byte: uniform, unigram, a hidden\n"
+        "Markov model, bigram, Kneser-Ney, the runs you name, and the last of them mixed with the n-gram. Without a run, the\n"
+        "counted models alone. On built-in stories also the true floor: what the world that wrote them needs.",
         "minilm ladder checkpoints/my-gpt --plot ladder.png",
     )
     parser.option("runs", nargs="*", help="folders of runs, all trained on the same corpus with the same tokenizer")
@@ -36,6 +36,7 @@ def run(arguments: list[str]) -> int:
     from minilm.classical.config import NgramConfig
     from minilm.classical.tuning import tune_ngram
     from minilm.cli.writing import load_language_model, stream_text
+    from minilm.evaluation.hmm_rung import hmm_rung
     from minilm.evaluation.ladder import (
         counted_rungs,
         floor_rung,
@@ -67,7 +68,9 @@ def run(arguments: list[str]) -> int:
     config = tune_ngram(NgramConfig(vocab_size=tokenizer.vocab_size), prepared.train.ids, end)
     rungs = [uniform_rung(held_out, tokenizer, max_bytes=options.max_bytes)]
     counted = list(counted_rungs(prepared.train, held_out, tokenizer, config, **how))
-    rungs += [rung for rung, _ in counted]
+    hidden, _ = hmm_rung(prepared.train, held_out, tokenizer, **how)
+    rungs += sorted([*(rung for rung, _ in counted[:-1]), hidden], key=lambda rung: -rung.bits_per_byte)
+    rungs.append(counted[-1][0])
     for folder, checkpoint in zip(options.runs, checkpoints, strict=True):
         seconds = checkpoint.state.get("seconds", 0.0)
         rungs.append(model_rung(Path(folder).name, checkpoint.model, held_out, tokenizer, seconds, **how))

@@ -3,9 +3,15 @@
 import argparse
 import importlib
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from minilm import __version__
+from minilm.cli.options import as_typed
 
 # verb -> what `--help` says of it. The first four are all that a beginner needs; `--help-all` shows the rest.
 VERBS = {
@@ -18,10 +24,14 @@ VERBS = {
     "predict": "labels for texts, from a model that was taught them: minilm predict checkpoints/my-critic 'Not bad at all.'",
     "walk": "the main job: corpus, tokenizer, n-gram, GPT, ladder, samples",
     "evaluate": "how well a model predicts a text: minilm evaluate checkpoints/my-gpt --data file.txt",
+    "convert": "an adapter merged, or weights rounded to int8: minilm convert checkpoints/my-gpt --int8 --out checkpoints/small",
+    "verify": "whether the files of a run are what was saved: minilm verify checkpoints/my-gpt",
     "data": "what a corpus holds and how it is split: minilm data shakespeare",
     "tokenizer": "train or try a tokenizer: minilm tokenizer --data stories --vocab-size 1024 --out tokenizer.json",
     "check": "check your solution of an exercise: minilm check my_file.py",
     "describe": "what a model costs, in parameters, FLOPs and bytes: minilm describe gpt --d-model 128 --n-layers 4",
+    "doctor": "whether this machine computes right, and what it offers: minilm doctor",
+    "vectors": "neighbours and analogies of word vectors: minilm vectors checkpoints/stories-glove --near river",
     "bench": "measure speed as ratios in one run: minilm bench training",
 }
 FIRST = 4
@@ -42,14 +52,15 @@ def help_text(everything: bool) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command and return its exit code: 0 done, 2 wrong use or data, 3 training failed, 130 interrupted."""
+    """Run one command and return its exit code: 0 done, 2 wrong use or data, 3 training failed, 128 + n ended by signal n."""
     arguments = sys.argv[1:] if arguments is None else arguments
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="replace")
     verb = arguments[0] if arguments else "--help"
     try:
-        code = run_verb(verb, arguments[1:])
+        with stoppable():
+            code = run_verb(verb, arguments[1:])
         flush_output()
         return code
     except argparse.ArgumentError as error:
@@ -57,6 +68,8 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # `minilm ... | head` has read enough
         drop_output()
         return 0
+    except Stopped as stop:
+        return complain(f"{verb}: ended by {stop.name}", code=stop.exit_code)
     except KeyboardInterrupt:
         print(file=sys.stderr)
         return complain("interrupted", code=130)
@@ -67,7 +80,34 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         return complain(f"{verb}: not enough memory: try a smaller model, batch or text")
     except (ValueError, OSError) as error:
-        return complain(f"{verb}: {explain(error)}", code=getattr(error, "exit_code", 2))
+        return complain(f"{verb}: {as_typed(explain(error), arguments)}", code=getattr(error, "exit_code", 2))
+
+
+class Stopped(SystemExit):
+    """A signal asked this process to end. No KeyboardInterrupt, after which chat, walk and bench go on."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.name, self.exit_code = signal.Signals(number).name, 128 + number
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """SIGTERM, and SIGHUP of a closed terminal, end what runs inside as an error would: what is half-written is taken away."""
+
+    def stop(number: int, frame: Any) -> None:
+        raise Stopped(number)
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    here = threading.current_thread() is threading.main_thread()  # Python hands signals to no other thread
+    ours = [number for number in numbers if here and signal.getsignal(number) is signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def run_verb(verb: str, rest: list[str]) -> int:

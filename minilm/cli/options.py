@@ -3,14 +3,17 @@
 import argparse
 import dataclasses
 import os
+import re
 import shutil
 import sys
 import tomllib
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
+
+from minilm.training.lock import LOCK
 
 Config = TypeVar("Config")
 
@@ -38,17 +41,27 @@ class Parser(argparse.ArgumentParser):
         if rare:
             self.rare.append((action, help))
 
-    def add_config(self, config: type, shown: Sequence[str] = (), skip: Sequence[str] = ()) -> None:
-        """A flag for each field of the dataclass: `context_length` becomes --context-length, a bool also --no-..."""
-        hints = typing.get_type_hints(config)
+    def add_config(
+        self,
+        config: type,
+        shown: Sequence[str] = (),
+        skip: Sequence[str] = (),
+        defaults: Mapping[str, Any] | None = None,
+    ) -> None:
+        """A flag for each `option` of the dataclass: `context_length` becomes --context-length, a bool also --no-...
+
+        `defaults` are what the verb takes instead of the fields' own, for the help to say.
+        """
+        hints, own = typing.get_type_hints(config), defaults or {}
         for field in dataclasses.fields(config):
-            flag = "--" + field.name.replace("_", "-")
-            if field.name in skip or flag in self._option_string_actions:
+            flag = flag_of(field.name)
+            if not field.metadata or field.name in skip or flag in self._option_string_actions:
                 continue
             base = next(
                 part for part in (typing.get_args(hints[field.name]) or (hints[field.name],)) if part is not type(None)
             )
-            help = f"{field.metadata.get('help', '')} (default: {field.default})".lstrip()
+            help = f"{field.metadata['help']} (default: {own.get(field.name, field.default)})"
+            choices = field.metadata.get("choices")
             settings: dict[str, Any] = {
                 "dest": field.name,
                 "default": None,
@@ -58,7 +71,8 @@ class Parser(argparse.ArgumentParser):
             if base is bool:
                 self.option(flag, action=argparse.BooleanOptionalAction, **settings)
             else:
-                self.option(flag, type=base, metavar=base.__name__.upper(), **settings)
+                metavar = f"{{{','.join(choices)}}}" if choices else base.__name__.upper()
+                self.option(flag, type=base, metavar=metavar, **settings)
 
     def read(self, arguments: Sequence[str], intermixed: bool = False) -> argparse.Namespace:
         """Parse; `--help-all` prints the long help and ends. Intermixed: flags may stand between texts."""
@@ -71,6 +85,28 @@ class Parser(argparse.ArgumentParser):
             self.print_help()
             sys.exit(0)
         return self.parse_intermixed_args(arguments) if intermixed else self.parse_args(arguments)
+
+
+def flag_of(name: str) -> str:
+    """d_model -> --d-model."""
+    return "--" + name.replace("_", "-")
+
+
+def as_typed(message: str, arguments: Sequence[str]) -> str:
+    """What an error says of an option, in the words of whoever typed a flag: what was not typed stands in a file, by its key.
+
+    >>> as_typed("d_model 30 must be a multiple of n_heads 4", ["gpt", "--d-model", "30"])
+    '--d-model 30 must be a multiple of n_heads 4'
+
+    A name of one word may be a word like others: it is one only where the message begins with it and its value follows.
+    """
+    for flag in {found[0] for word in arguments if (found := re.match("--[a-z][a-z0-9-]*", word))}:
+        name = flag.removeprefix("--").replace("-", "_")
+        place = rf"(?<![\w./-]){re.escape(name)}(?![\w./-])"
+        if "_" not in name:
+            place = rf"^{re.escape(name)}(?= (is\b|must\b|'|-?\d))"
+        message = re.sub(place, flag, message)
+    return message
 
 
 def seed(text: str) -> int:
@@ -135,13 +171,13 @@ def refuse_unknown(table: dict[str, Any], known: set[str], path: str | None) -> 
             raise ValueError(f"{path}: unknown option {key!r}; minilm VERB --help-all lists the options")
 
 
-def fresh_directory(path: str) -> Path:
+def fresh_directory(path: str, otherwise: str = ", or go on with --resume") -> Path:
     """A place for a new run: it must not exist, or be empty, and its parent must be writable. Nothing is ever overwritten."""
     directory = Path(path)
     if directory.exists() and not directory.is_dir():
         raise ValueError(f"--out {path} is a file: name a folder that does not exist yet")
-    if directory.is_dir() and any(directory.iterdir()):
-        raise ValueError(f"--out {path} is not empty: name another folder, or go on with --resume")
+    if directory.is_dir() and any(path.name != LOCK for path in directory.iterdir()):
+        raise ValueError(f"--out {path} is not empty: name another folder{otherwise}")
     parent = next(p for p in (directory, *directory.absolute().parents) if p.exists())
     if not os.access(parent, os.W_OK):
         raise ValueError(f"--out {path}: no permission to write in {parent}")

@@ -33,11 +33,13 @@ def run(arguments: list[str]) -> int:
     if empty := [i for i, text in enumerate(texts, 1) if not text.strip()]:
         raise ValueError(f"text {empty[0]} of {len(texts)} is empty: there is nothing to judge")
 
+    from minilm.cli.word_vectors import refuse_vectors
     from minilm.cli.writing import load_with_base
     from minilm.runtime import pick_device
 
     checkpoint = load_with_base(options.checkpoint, options.base)
     model: Any = checkpoint.model
+    refuse_vectors(options.checkpoint, model)
     kind = getattr(getattr(model, "model", model), "kind", model.kind)
     if kind not in SAY:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""What `minilm finetune` learns from: examples of a file or of the story world, and what simple methods make of them."""
+"""What `minilm finetune` learns from: a base, and examples of a file or of the story world; and what simple methods can do."""
 
 import hashlib
 import json
@@ -140,6 +140,53 @@ def simple_methods(data: Data, task: str) -> dict[str, float]:
         given = [known.get(word, commonest) for row in data.aside for word in row.words]
         name = "each word's commonest tag"
     return {**scores, name: sum(a == b for a, b in zip(given, truth, strict=True)) / len(truth)}
+
+
+def describe(name: str, sides: dict[str, Any], labels: tuple[str, ...], context_length: int) -> str:
+    """What there is to learn from, in a sentence or three."""
+    train, aside = sides["train"], sides["aside"]
+    shown = ", ".join(labels[:8]) + (", ..." if len(labels) > 8 else "")
+    parts = [
+        f"{name}: {len(train):,} examples to learn from, {len(aside):,} kept aside"
+        + (f"; labels {shown}" if labels else "")
+    ]
+    shortened, dropped = (getattr(train, what) + getattr(aside, what) for what in ("shortened", "dropped"))
+    if shortened:
+        parts.append(
+            f"{shortened:,} were longer than the model reads ({context_length} tokens): a part of each is left out; "
+            "a base trained with a larger --context-length reads more"
+        )
+    if dropped:
+        parts.append(f"{dropped:,} left out whole: their answers do not fit")
+    return "\n".join(parts)
+
+
+def load_base(path: str, device: str) -> Any:
+    """The checkpoint of the trained model, on the device and with the attention that is fastest there."""
+    from minilm.cli.doctor import refuse_wrong_device
+    from minilm.fast.choose import parts_for
+    from minilm.runtime import pick_device
+    from minilm.training.checkpoint import load_checkpoint
+
+    place = pick_device(device)
+    refuse_wrong_device(place)
+    checkpoint = load_checkpoint(path)
+    if not hasattr(checkpoint.model, "hidden"):
+        raise ValueError(
+            f"{path} holds a {checkpoint.model.kind} model, which is counted: fine-tuning needs a gpt or speedrun"
+        )
+    if checkpoint.model.kind not in ("gpt", "speedrun", "rnn"):
+        raise ValueError(f"{path} holds a {checkpoint.model.kind}: fine-tune the model that it was made from")
+    part = parts_for(False, place, checkpoint.model.config)
+    checkpoint = load_checkpoint(checkpoint.path, **part)
+    checkpoint.model.to(place)
+    return checkpoint
+
+
+def untrained(base: Any, skill: Any, rows: Any) -> dict[str, Any]:
+    """How good the trained model is before it was taught: asked in its own tokens, for those of a chat mean nothing to it yet."""
+    examples = skill.examples(rows, base.tokenizer, base.model.config.context_length)
+    return skill.judge(base.model, base.tokenizer, examples)
 
 
 def judge_skill(checkpoint: Any, path: str | None, as_json: bool) -> int:

@@ -184,7 +184,7 @@ class Walk:
         folder = self.out / ("gpt" if "GPT" in self.models else "ngram")
         for command in (
             f"generate {folder} --prompt 'O Romeo' --temperature 0.5",
-            "train --data stories --minutes 2 --model gpt",
+            "train --data stories --minutes 2",
             "lesson 1",
         ):
             self.say(f"  python3 run.py {command}")

@@ -6,10 +6,11 @@ from typing import Any
 
 import torch
 
+from minilm.cli.word_vectors import refuse_vectors
 from minilm.decoding.config import SampleConfig
 from minilm.decoding.generate import generate
 from minilm.decoding.processors import Processor
-from minilm.decoding.quantize import product, quantize, to_int8
+from minilm.decoding.quantize import QuantizedLinear, product, quantize, to_int8
 from minilm.decoding.sampling import Sampler
 from minilm.fast.decode import use_kernels
 from minilm.fast.matvec import product as fast_product
@@ -29,6 +30,9 @@ def load_writer(
     if (int8 or fast) and model.kind == "adapted":
         model = model.merged()
     check_vocabulary(model, checkpoint.tokenizer)
+    rounded = model.kind == "quantized"
+    if int8 and rounded:
+        raise ValueError(f"{path} is rounded already: leave out --int8")
     if isinstance(model, torch.nn.Module):
         model.to(place)
     elif int8 or fast:
@@ -38,7 +42,11 @@ def load_writer(
     if int8:
         quantize(model, to_int8, fast_product if fast else product)
     if fast:
-        (use_kernels if model.kind == "gpt" else use_matvec)(model)
+        network = model.model if rounded else model
+        for part in network.modules():
+            if isinstance(part, QuantizedLinear):
+                part.product = fast_product
+        (use_kernels if network.kind == "gpt" else use_matvec)(network)
     return model, checkpoint.tokenizer
 
 
@@ -55,6 +63,7 @@ def load_with_base(path: str, base: str | None) -> Checkpoint:
 def load_language_model(path: str, base: str | None = None) -> Checkpoint:
     """The checkpoint of a model that predicts tokens; ValueError for one with a head, which gives labels."""
     checkpoint = load_with_base(path, base)
+    refuse_vectors(path, checkpoint.model)
     kind = getattr(getattr(checkpoint.model, "model", None), "kind", checkpoint.model.kind)
     if getattr(checkpoint.model.config, "labels", ()):
         raise ValueError(f"{path} holds a {kind}, which gives labels and writes nothing: use minilm predict {path}")

@@ -146,6 +146,11 @@ def sentence(model: Any) -> str:
         return "lets both vote: a token is likely if both find it so"
     if isinstance(model, Residual):
         return "starts from the n-gram's answer and corrects it"
+    if hasattr(model.config, "n_states"):
+        return f"remembers one of {model.config.n_states} hidden states, and which of them usually come next"
+    if hasattr(model.config, "cell"):
+        kept = model.config.n_layers * model.config.d_model * (2 if model.config.cell == "lstm" else 1)
+        return f"reads token by token; all that it remembers are {kept:,} numbers"
     order = getattr(model.config, "order", None)
     if order is None:
         return f"weighs up to {model.config.context_length} tokens before the next one against each other"

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from minilm.fast.recurrent import FORWARDS as RECURRENT
 from minilm.layers.attention import MultiHeadAttention, merge_heads, split_heads
 from minilm.layers.basic import Embedding, LayerNorm, Linear, RMSNorm, gelu, gelu_tanh, relu, silu
 from minilm.layers.blocks import MLP, SwiGLU
@@ -107,7 +108,7 @@ def attention(
     return part.out(merge_heads(part.attention(q, k, v, mask)))
 
 
-FORWARDS: dict[type[nn.Module], Callable[..., Tensor]] = {
+FORWARDS: dict[type[nn.Module], Callable[..., Any]] = {
     Linear: linear,
     Embedding: embedding,
     LayerNorm: layer_norm,
@@ -115,4 +116,5 @@ FORWARDS: dict[type[nn.Module], Callable[..., Tensor]] = {
     MLP: mlp,
     SwiGLU: swiglu,
     MultiHeadAttention: attention,
+    **RECURRENT,
 }

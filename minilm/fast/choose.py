@@ -26,6 +26,17 @@ def attention_part(plain: bool, device: torch.device, context_length: int) -> di
     return {"attention": scaled_dot_product_attention}
 
 
+def parts_for(plain: bool, device: torch.device, settings: Any) -> dict[str, Any]:
+    """The parts to build a model of this config with: an attention, but for a recurrent model, which has none."""
+    inside = (
+        getattr(settings, "backbone_kind", None),
+        getattr(settings, "base_kind", None),
+    )  # of a head, of an adapter
+    if hasattr(settings, "cell") or "rnn" in inside:
+        return {}
+    return attention_part(plain, device, settings.context_length)
+
+
 def with_kernels(plain: bool, model: Any) -> Any:
     """The model to train: as it is, or with its parts computing by torch's kernels, in place (`fast.bricks.fuse`)."""
     if plain:

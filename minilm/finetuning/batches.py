@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from minilm.text.padding import pad_batch
-from minilm.training.batches import check_state
+from minilm.training.batches import check_state, saved_count
 from minilm.training.loss import IGNORE
 
 PAD = -1  # the id of padding
@@ -123,8 +123,8 @@ class RaggedBatches:
     def restore(self, state: dict[str, Any]) -> None:
         """Continue where `state` was taken. ValueError unless examples, batch size and seed are the same."""
         check_state(state, self.state(), ("examples", "batch_size", "seed"), "examples")
-        self._begin_epoch(state["epoch"])
-        self.position = state["position"]
+        self._begin_epoch(saved_count(state, "epoch"))
+        self.position = saved_count(state, "position", self.n_batches)
 
 
 def _fingerprint(rows: Sequence[np.ndarray]) -> str:

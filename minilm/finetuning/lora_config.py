@@ -5,8 +5,9 @@ from typing import Any
 
 from minilm.runtime import option
 
-# The linear maps of our blocks: of attention q, k, v (`qkv` where they are one) and out, of the MLP gate, up and down.
-MAPS = ("q", "k", "v", "qkv", "out", "gate", "up", "down")
+# The linear maps of our blocks: of attention q, k, v (`qkv` where they are one) and out, of the MLP gate, up and down;
+# of a recurrent layer what reads the token and what reads the state.
+MAPS = ("q", "k", "v", "qkv", "out", "gate", "up", "down", "input", "recurrent")
 
 
 @dataclass(frozen=True)

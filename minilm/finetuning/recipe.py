@@ -14,8 +14,15 @@ RECIPE: dict[str, Any] = {
     "schedule": "linear",
     "warmdown": 0.9,
 }
-LORA_RATE = 5e-3  # the few weights of an adapter start at zero and have a longer way to go
+# The same for an adapter: its few weights start at zero and have a longer way to go.
+LORA: dict[str, Any] = {"epochs": 6.0, "learning_rate": 5e-3}
 WARMUP = 0.1  # part of the steps during which the learning rate rises
+FROM_EPOCHS = {  # what the number of examples decides where nobody says otherwise, as the help has it
+    "steps": "what the epochs come to",
+    "warmup": f"{WARMUP:.0%} of the steps",
+    "eval_every": "once an epoch",
+    "save_every": "once an epoch",
+}
 
 
 @dataclass(frozen=True)
@@ -28,7 +35,10 @@ class FinetuneConfig:
     epochs: float = option(3.0, "how often each example is seen", low=0.001, high=1e6)
     kept_aside: float = option(0.1, "part of the examples that is not learnt from, to judge by", low=0.001, high=0.9)
     pooling: str = option(
-        "mean", "what of a text a classifier judges: its last token, mean, first", choices=("last", "mean", "first")
+        "mean",
+        "what of a text a classifier judges: the mean of its tokens; its last one, which knows most of how a text ends (better "
+        "in the stories that lesson 10 classifies); or its first",
+        choices=("last", "mean", "first"),
     )
     smoothing: float = option(0.0, "part of the probability that every label gets (label smoothing)", low=0, high=0.99)
     balance: bool = option(False, "rare labels count for more, all labels alike in sum")

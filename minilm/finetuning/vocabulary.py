@@ -54,8 +54,9 @@ def grow_vocabulary(model: Any, vocab_size: int, generator: torch.Generator) -> 
     The old rows keep their bits and a tied head stays tied. The parameters are new objects: build the optimizer afterwards.
     With its present size nothing happens; ValueError for a smaller one.
 
-    Old tokens get the logits of before, with one exception: the n-gram embeddings of a SpeedrunGPT write "no token here yet"
-    as the id vocab_size, so with max_ngram > 1 the first max_ngram - 1 places of a window read other n-grams than before.
+    Old tokens get the hidden states of before, bit for bit. The n-grams of a SpeedrunGPT read the id vocab_size where a text has
+    no token yet: this stays the old size (no_token), so that they find the rows that they have learnt. The first new token
+    reads the same rows, as any two n-grams may.
 
     >>> grow_vocabulary(model, with_chat_tokens(tokenizer).vocab_size, torch.Generator().manual_seed(0))
     """
@@ -72,7 +73,10 @@ def grow_vocabulary(model: Any, vocab_size: int, generator: torch.Generator) -> 
             rows = torch.cat([old.detach(), new_rows(old.detach(), vocab_size - old_size, generator)])
             grown[id(old)] = nn.Parameter(rows, requires_grad=old.requires_grad)
         table.weight = grown[id(old)]
-    model.config = dataclasses.replace(model.config, vocab_size=vocab_size)
+    sizes = {"vocab_size": vocab_size}
+    if isinstance(model, SpeedrunGPT):
+        sizes["no_token"] = model.no_token
+    model.config = dataclasses.replace(model.config, **sizes)
 
 
 def new_rows(table: Tensor, n: int, generator: torch.Generator) -> Tensor:

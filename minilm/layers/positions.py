@@ -26,20 +26,21 @@ AnglesFunction = Callable[[Tensor, int, float], Tensor]
 
 def rotary_angles(positions: Tensor, d_head: int, theta: float) -> Tensor:
     """positions (...,) -> angles (..., K/2) = position * theta^(-2i/K), in float64: long positions lose nothing."""
-    exponents = torch.arange(0, d_head, 2, dtype=torch.float64, device=positions.device) / d_head
-    return positions.double()[..., None] * theta**-exponents
+    exact = torch.device("cpu") if positions.device.type == "mps" else positions.device  # Apple's GPUs have no float64
+    exponents = torch.arange(0, d_head, 2, dtype=torch.float64, device=exact) / d_head
+    return positions.to(exact).double()[..., None] * theta**-exponents
 
 
 def rotate_half_split(x: Tensor, angles: Tensor) -> Tensor:
     """Turn pair (i, i + K/2) of x (..., T, K) by angles (..., T, K/2): the layout of Llama as Hugging Face stores it."""
-    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+    cos, sin = angles.cos().to(x), angles.sin().to(x)
     a, b = x.chunk(2, dim=-1)
     return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
 
 
 def rotate_interleaved(x: Tensor, angles: Tensor) -> Tensor:
     """Turn pair (2i, 2i + 1) of x (..., T, K) by angles (..., T, K/2): the layout of the paper, and of GGUF."""
-    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+    cos, sin = angles.cos().to(x), angles.sin().to(x)
     a, b = x[..., 0::2], x[..., 1::2]
     return torch.stack([a * cos - b * sin, b * cos + a * sin], dim=-1).flatten(-2)
 
@@ -78,7 +79,7 @@ def interpolated_angles(positions: Tensor, d_head: int, theta: float, factor: fl
     """
     if not factor >= 1:
         raise ValueError(f"interpolated_angles: the context is stretched by a factor of at least 1, got {factor}")
-    return rotary_angles(positions.double() / factor, d_head, theta)
+    return rotary_angles(positions, d_head, theta) / factor
 
 
 def silence(table: Embedding) -> None:

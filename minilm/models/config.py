@@ -85,6 +85,7 @@ class SpeedrunConfig:
     max_ngram: int = option(1, "longest n-gram with a vector of its own; 1 = none")
     ngram_rows: int = option(131072, "rows of the table of n-grams")
     ngram_dropout: float = option(0.5, "probability of leaving out an n-gram's vector in training")
+    no_token: int | None = None  # what n-grams read before a text begins (default: vocab_size)
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "context_length", "d_model", "n_layers", "n_heads"):

@@ -19,7 +19,7 @@ from minilm.decoding.quantize import GROUP, arrays, quantize, to_int8
 from minilm.models.gpt import load_arrays
 from minilm.models.registry import build_model
 
-INSIDE = ("gpt", "speedrun")  # the kinds that are nothing but the arrays of a network
+INSIDE = ("gpt", "speedrun", "rnn")  # the kinds that are nothing but the arrays of a network
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -89,6 +89,7 @@ class SpeedrunGPT(nn.Module):
         self.ngrams = None
         if config.max_ngram > 1:
             self.ngrams = NgramEmbedding(config.ngram_rows, config.d_model, config.ngram_dropout)
+        self.no_token = config.vocab_size if config.no_token is None else config.no_token
         self.blocks = nn.ModuleList(SpeedrunBlock(config, attention) for _ in range(config.n_layers))
         self.lm_head = Linear(config.d_model, config.vocab_size, bias=False, std=0.0)
 
@@ -113,12 +114,15 @@ class SpeedrunGPT(nn.Module):
         x = self.embeddings[0](recent[..., 0])
         for back in range(1, self.config.n_shift + 1):
             token = recent[..., back]
-            there = token < self.config.vocab_size
+            there = token >= 0
             x = x + self.embeddings[back](token * there) * there[..., None]
-        return x if self.ngrams is None else x + self.ngrams(recent[..., : self.config.max_ngram])
+        if self.ngrams is None:
+            return x
+        tokens = recent[..., : self.config.max_ngram]
+        return x + self.ngrams(tokens.where(tokens >= 0, self.no_token))
 
     def recent_tokens(self, ids: Tensor, positions: Tensor, cache: SpeedrunCache | None) -> Tensor:
-        """(B, T) -> (B, T, N): each token and the N - 1 before it, newest first, vocab_size where the window has none."""
+        """(B, T) -> (B, T, N): each token and the N - 1 before it, newest first, -1 where the window has none."""
         positions = positions.expand(ids.shape)
         history = ids
         if cache is not None:
@@ -129,7 +133,7 @@ class SpeedrunGPT(nn.Module):
             n_recent, device=ids.device
         )  # slot s holds the token at position s
         tokens = history.gather(1, source.clamp(min=0).flatten(1)).view_as(source)
-        return tokens.where(source >= 0, self.config.vocab_size)
+        return tokens.where(source >= 0, -1)
 
     def head(self, hidden: Tensor) -> Tensor:
         """(B, T, D) -> logits (B, T, V)."""

@@ -15,32 +15,22 @@ def plot_loss(
     unit: str = "nats per token",
     validation_unit: str = "bits per byte",
 ) -> Picture:
-    """The training loss of each step with its running mean, and below it the validation text where it was looked at.
+    """The training loss of each step with its running mean, and the validation text where it was looked at, the best marked.
 
     `history` is what `train` returns: records with "step", "loss" and now and then "validation", a number or an Evaluation.
-    The two may have different units, and do not share an axis.
+    In one unit both share an axis, so that the distance between them can be seen; else each has a panel of its own.
     """
     if not history:
         raise ValueError("the history is empty: train for at least one step, then draw it")
     checks = [(record["step"], record["validation"]) for record in history if record.get("validation") is not None]
-    figure = new_picture(8, 7 if checks else 4.5)
-    panels = figure.subplots(2 if checks else 1, sharex=True, squeeze=False)[:, 0]
-    steps, loss = np.array([(record["step"], record["loss"]) for record in history]).T
-    window = max(1, len(loss) // 30)
-    mean = np.convolve(loss, np.ones(window) / window, mode="valid")
-    panels[0].plot(steps, loss, color=GREY, linewidth=1)
-    panels[0].plot(
-        steps[window - 1 :],
-        mean,
-        color=INK,
-        linewidth=2,
-        label=f"training (mean of {window} steps)" if window > 1 else "training",
-    )
+    two = bool(checks) and unit != validation_unit
+    figure = new_picture(8, 7 if two else 4.5)
+    panels = figure.subplots(2 if two else 1, sharex=True, squeeze=False)[:, 0]
+    draw_training(panels[0], history)
     panels[0].set_ylabel(unit, color=INK, fontsize=12)
     if checks:
-        values = [getattr(value, "bits_per_byte", value) for _, value in checks]
-        panels[1].plot([step for step, _ in checks], values, "o-", color=ACCENT, linewidth=2, label="validation")
-        panels[1].set_ylabel(validation_unit, color=INK, fontsize=12)
+        draw_validation(panels[-1], [(step, getattr(value, "bits_per_byte", value)) for step, value in checks])
+        panels[-1].set_ylabel(validation_unit, color=INK, fontsize=12)
     for axes in panels:
         axes.grid(axis="y", color=GREY, linewidth=0.5)
         axes.legend(frameon=False, fontsize=11)
@@ -49,3 +39,30 @@ def plot_loss(
     if path is not None:
         save(figure, path)
     return figure
+
+
+def draw_training(axes: Any, history: Sequence[Mapping[str, Any]]) -> None:
+    """The loss of each step, thin, and in its middle the mean over a thirtieth of the run."""
+    steps, loss = np.array([(record["step"], record["loss"]) for record in history]).T
+    window = max(1, len(loss) // 30)
+    mean = np.convolve(loss, np.ones(window) / window, mode="valid")
+    label = f"training (mean of {window} steps)" if window > 1 else "training"
+    axes.plot(steps, loss, color=GREY, linewidth=1)
+    axes.plot(steps[window // 2 :][: len(mean)], mean, color=INK, linewidth=2, label=label)
+
+
+def draw_validation(axes: Any, checks: Sequence[tuple[int, float]]) -> None:
+    """A point for each look, and a ring round the lowest with its value: that checkpoint is the one that is used."""
+    axes.plot(*zip(*checks, strict=True), "o-", color=ACCENT, linewidth=2, label="validation")
+    step, value = min(checks, key=lambda check: check[1])
+    late = step > checks[0][0] + 0.75 * (checks[-1][0] - checks[0][0])
+    axes.plot(step, value, "o", markersize=12, markerfacecolor="none", color=ACCENT)
+    axes.annotate(
+        f"best: {value:#.3g}",
+        (step, value),
+        xytext=(0, 14),
+        textcoords="offset points",
+        ha="right" if late else "left",
+        color=ACCENT,
+        fontsize=12,
+    )

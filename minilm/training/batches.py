@@ -5,6 +5,7 @@ by side and visits them in a random order, so that every token is seen once befo
 trains better. Both read only the windows they need, so that a memory-mapped file of any size stays on the disk.
 """
 
+import math
 from typing import Any, Self
 
 import numpy as np
@@ -35,6 +36,14 @@ def check_state(saved: dict[str, Any], here: dict[str, Any], names: tuple[str, .
                 f"the saved batches have {name} = {saved.get(name)}, these have {here[name]}: "
                 f"resume with the {what} and settings of the first run"
             )
+
+
+def saved_count(state: dict[str, Any], name: str, most: float = math.inf) -> int:
+    """The whole number from 0 to `most` that the state holds under this name; ValueError for anything else."""
+    count = state.get(name)
+    if type(count) is not int or not 0 <= count <= most:
+        raise ValueError(f"the saved batches have {name} = {count!r}, which cannot be: use another checkpoint")
+    return count
 
 
 def sample_batch(
@@ -104,5 +113,5 @@ class Batches:
     def restore(self, state: dict[str, Any]) -> None:
         """Continue where `state` was taken. The text and the window must be the same; the batch size may differ."""
         check_state(state, self.state(), ("n_ids", "context_length", "seed"), "text")
-        self._begin_epoch(state["epoch"])
-        self.position = state["position"]
+        self._begin_epoch(saved_count(state, "epoch"))
+        self.position = saved_count(state, "position", len(self.starts))

@@ -8,6 +8,7 @@ import copy
 import dataclasses
 import itertools
 import math
+import signal
 import statistics
 import time
 from collections.abc import Callable, Collection
@@ -31,6 +32,7 @@ TIMED, MOST_TIMED = 0.02, 40  # part of the minutes in which steps are timed, an
 LOOKS = 0.1  # part of the minutes that looks at the validation text may take besides, where the plan may set them
 MOST_LOOKS = 10
 WARMUP = 0.1  # most of the steps during which the learning rate may rise, where the plan may set it
+HEADROOM = 0.25  # so many more steps than are expected may be done, where the machine turns out to be faster
 
 
 def step_seconds(
@@ -52,7 +54,7 @@ def step_seconds(
         batches.restore(where)
         restore_random_state(randomness)
     if "interrupted" in history[-1]:
-        raise KeyboardInterrupt
+        signal.raise_signal(history[-1]["interrupted"])  # now it acts as it does outside of a step
     ends = [record["seconds"] for record in history]
     return statistics.median(end - begin for begin, end in itertools.pairwise(ends))
 
@@ -144,6 +146,14 @@ def plan(
     return dataclasses.replace(config, **changes)
 
 
+def with_headroom(config: TrainConfig) -> TrainConfig:
+    """The planned config with steps to spare, so that the clock ends the run: it may have been measured in a slow moment.
+
+    The warm-down follows the clock in any case.
+    """
+    return dataclasses.replace(config, steps=math.ceil((1.0 + HEADROOM) * config.steps))
+
+
 def look_tokens(prepared: Prepared, max_bytes: int) -> int:
     """What a look at the validation text costs, as a number of tokens to train on.
 
@@ -188,11 +198,14 @@ class Forecast:
 def forecast(model: Any, config: TrainConfig, prepared: Prepared, max_bytes: int) -> Forecast:
     """What the planned `config` means for this model and text; a look reads at most max_bytes of the validation side."""
     settings = model.config
-    a_step = config.batch_size * settings.context_length * config.accumulation
+    window = getattr(
+        settings, "window", settings.context_length
+    )  # of a recurrent model a step reads less than its tools do
+    a_step = config.batch_size * window * config.accumulation
     tokens, train = config.steps * a_step, prepared.train
     n_looks = 1 + ((config.steps - 1) // config.eval_every if config.eval_every else 0)
     a_look = 60.0 * (config.minutes or 0.0) * look_tokens(prepared, max_bytes) / tokens
-    names = ("n_layers", "d_model", "n_heads", "context_length")
+    names = ("n_layers", "d_model", "n_heads", "window" if hasattr(settings, "window") else "context_length")
     return Forecast(
         kind=model.kind,
         shape={name: getattr(settings, name) for name in names if hasattr(settings, name)},

@@ -65,7 +65,9 @@ def accumulate_gradients(
 
 @contextmanager
 def finish_the_step() -> Iterator[list[int]]:
-    """Let Ctrl-C and SIGTERM wait: the first one only enters its number into the list, the second one acts as usual."""
+    """Let Ctrl-C, SIGTERM and the closing of the terminal wait: the first only enters its number into the list, the second
+    acts as usual. What is ignored (by nohup) stays ignored.
+    """
     received: list[int] = []
     previous: dict[int, Any] = {}
 
@@ -74,7 +76,10 @@ def finish_the_step() -> Iterator[list[int]]:
         signal.signal(number, previous[number])
 
     if threading.current_thread() is threading.main_thread():  # Python hands signals to no other thread
-        previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) not in (None, signal.SIG_IGN):
+                previous[number] = signal.signal(number, note)
     try:
         yield received
     finally:
@@ -99,7 +104,7 @@ def train(
 
     A record holds "step" (from 1), "loss" (nats per token, before the update), "learning_rate" (of the first group),
     "gradient_norm" (before clipping), "tokens" (targets counted) and "seconds" (of optimisation since the run began);
-    after an evaluation "validation"; after Ctrl-C or SIGTERM, which wait for the end of the step, "interrupted", the
+    after an evaluation "validation"; after Ctrl-C, SIGTERM or SIGHUP, which wait for the end of the step, "interrupted", the
     signal's number.
 
     loss_function(model, inputs, targets) is what is made small: `next_token_loss`, or a function that takes its place.
@@ -123,7 +128,7 @@ def train(
     model.train()
     bar = tqdm(total=config.steps, initial=start, unit="step", disable=not progress, dynamic_ncols=True)
     with bar, finish_the_step() as signals:
-        while step < config.steps and seconds < limit and not signals:
+        while step < config.steps and seconds < limit and not (signals and history):
             began = time.perf_counter()
             micro_batches = list(islice(stream, config.accumulation))
             if not micro_batches:
@@ -156,7 +161,7 @@ def train(
                 "tokens": tokens,
                 "seconds": seconds,
             }
-            over = step == config.steps or seconds >= limit or bool(signals)
+            over = step == config.steps or seconds >= limit
             if evaluate and (over or (config.eval_every and step % config.eval_every == 0)):
                 model.eval()
                 record["validation"] = evaluate(model)
@@ -164,6 +169,7 @@ def train(
             history.append(record)
             if on_step:
                 on_step(step, model, record)
+            bar.total = round(step / max(step / config.steps, seconds / limit))  # the clock may end the run sooner
             bar.update()
             read = sum(inputs.numel() for inputs, _ in micro_batches)
             bar.set_postfix_str(f"loss {loss:.3f} nats, {read / duration:,.0f} tokens/s")

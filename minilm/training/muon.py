@@ -18,6 +18,8 @@ from minilm.training.newton_schulz import orthogonalize, orthogonalize_by_gram
 from minilm.training.optim import Adam, AdamW, Group, Memory, Optimizer, decay_groups
 from minilm.training.sgd import SGD
 
+HEADS = {"lm_head", "score"}  # what our models call the layer behind which logits come out: of tokens, of labels
+
 
 class Muon(AdamW):
     """Muon in the groups that say "matrices": True, AdamW in all others. With Nesterov momentum:
@@ -53,9 +55,10 @@ class Muon(AdamW):
 
 
 def muon_groups(model: nn.Module, lr: float, matrix_lr: float, weight_decay: float) -> list[Group]:
-    """The model's matrices for Muon; embedding tables, the output head (named `lm_head`) and vectors for AdamW.
+    """The model's hidden matrices for Muon; embedding tables, heads (HEADS) and vectors for AdamW, as Jordan et al. do.
 
-    A table's rows are tokens, each with its own frequency: they are no map whose directions could be made equal.
+    A table's rows are tokens, each with its own frequency: they are no map whose directions could be made equal. The rows of a
+    head are tokens or labels, and only a head's own size says how sure the model is.
     """
     tables = {id(module.weight) for module in model.modules() if isinstance(module, Embedding | NgramEmbedding)}
     groups = []
@@ -64,7 +67,7 @@ def muon_groups(model: nn.Module, lr: float, matrix_lr: float, weight_decay: flo
             chosen = [
                 (name, p)
                 for name, p in zip(group["names"], group["params"], strict=True)
-                if matrices == (p.ndim == 2 and id(p) not in tables and "lm_head" not in name.split("."))
+                if matrices == (p.ndim == 2 and id(p) not in tables and not HEADS & set(name.split(".")))
             ]
             if chosen:
                 names, params = zip(*chosen, strict=True)

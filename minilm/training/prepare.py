@@ -10,6 +10,7 @@ from minilm.text.bpe import BPETokenizer
 from minilm.text.corpus import Corpus, sample_evenly
 from minilm.text.token_file import TokenFile, encode_corpus
 from minilm.text.tokenizer import ByteTokenizer, CharTokenizer, Tokenizer
+from minilm.training.storage import make_directory
 
 BPE_BYTES = 50_000_000  # a larger text teaches the merges nothing new
 HELD_OUT = 0.02  # last part of the training ids, from which no gradient is taken: it decides how models are mixed
@@ -51,7 +52,7 @@ def train_tokenizer(kind: str, corpus: Corpus, vocab_size: int, **how: Any) -> T
 
 def prepare(corpus: Corpus, tokenizer: Tokenizer, directory: Path) -> Prepared:
     """Write both sides as token files into `directory`, and open them memory-mapped."""
-    directory.mkdir(parents=True, exist_ok=True)
+    make_directory(directory)
     train, validation = (
         encode_corpus(documents, tokenizer, directory / f"{side}.tokens")
         for side, documents in (("train", corpus.train), ("validation", corpus.validation))

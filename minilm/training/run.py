@@ -1,10 +1,10 @@
 """A training run in a folder: plan, train, log each step, look at the validation data, save, and go on after a break.
 
-The folder holds log.jsonl (a line a step) and the checkpoints step-000123/; in pretraining also train.tokens and
-validation.tokens.
+The folder holds log.jsonl and times.jsonl (a line a step, `run_log.py`) and the checkpoints step-000123/; in pretraining
+also train.tokens and validation.tokens.
 """
 
-import json
+import math
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
@@ -16,15 +16,18 @@ from torch import nn
 from minilm.evaluation.evaluate import evaluate
 from minilm.runtime import keep_freed_memory
 from minilm.text.tokenizer import Tokenizer
-from minilm.training.batches import Batches
-from minilm.training.budget import forecast, look_tokens, plan
+from minilm.training.budget import forecast, look_tokens, plan, with_headroom
 from minilm.training.checkpoint import Checkpoint, save_checkpoint
 from minilm.training.config import TrainConfig
-from minilm.training.loop import Record, train
+from minilm.training.loop import Record, TrainingFailed, finish_the_step, train
 from minilm.training.loss import LossFunction, next_token_loss
 from minilm.training.muon import build_optimizer
 from minilm.training.optim import Optimizer
 from minilm.training.prepare import Prepared
+from minilm.training.run_log import open_log
+from minilm.training.run_log import read_log as read_log  # readers look for it beside what writes it
+from minilm.training.storage import newest_first, remove_directory, step_of
+from minilm.training.streams import batches_for
 
 
 def run_training(
@@ -51,7 +54,8 @@ def run_training(
     whose model this is. During training at most eval_bytes of the validation text are scored, in bits per byte.
     """
     keep_freed_memory()
-    batches = Batches(prepared.learned, config.batch_size, model.config.context_length, config.seed)
+    batches: Any  # windows, or streams for a model with a state
+    batches, loss_function = batches_for(model, prepared.learned, config, loss_function)
     planned: dict[str, Any] | None = None
     if resume is not None:
         planned = resume.state.get("plan")
@@ -63,6 +67,7 @@ def run_training(
         outlook = forecast(model, config, prepared, eval_bytes)
         planned = asdict(outlook)
         say(outlook.describe(time.time()))
+        config = with_headroom(config) if "steps" in free else config
 
     def bits_per_byte(model: nn.Module) -> float:
         return evaluate(model, prepared.validation, prepared.tokenizer, max_bytes=eval_bytes).bits_per_byte
@@ -94,52 +99,56 @@ def train_in_folder(
     """`train` with a log and checkpoints in the folder `run`; `batches` can say and restore where they are.
 
     What makes a checkpoint the best is the score of `evaluate`: lower is better. `about`, the config and the seconds so far
-    are stored in each. A resumed run passes the checkpoint whose model this is, and batches made as those of the first.
+    are stored in each. A resumed run passes the checkpoint whose model this is, and batches made as those of the first. Raises
+    TrainingFailed as `train` does, also if `evaluate` gives no number; the last checkpoint then stands as it was.
     """
     optimizer = optimizer or build_optimizer(model, config)
     step, seconds = 0, 0.0
+    mark: Mapping[str, Any] | None = None
     if resume is not None:
         resume.resume(optimizer, batches)
-        step, seconds = resume.step, resume.state["seconds"]
+        step = resume.step
+        seconds, mark = _clock_and_mark(resume)
     saved = step
 
     def save(step: int, model: nn.Module, record: Record) -> None:
         nonlocal saved
+        for path in newest_first(run):
+            if (
+                step_of(path) or 0
+            ) > step:  # of a run that then went on from an earlier step: from here it takes another way
+                remove_directory(path)
         save_checkpoint(
-            run, model, tokenizer, step=step, validation=record.get("validation"), optimizer=optimizer,
-            batches=batches, state={**about, "train": asdict(config), "seconds": record["seconds"]},
+            run, model, tokenizer, step=step, validation=record.get("validation"), optimizer=optimizer, batches=batches,
+            state={**about, "train": asdict(config), "seconds": record["seconds"], "log": log.mark()},
         )  # fmt: skip
         saved = step
 
-    log_path = run / "log.jsonl"
-    earlier = [record for record in read_log(log_path) if record["step"] <= step]
-    log_path.write_text("".join(json.dumps(record) + "\n" for record in earlier), encoding="utf-8")
-    with open(log_path, "a", encoding="utf-8") as log:
+    def after_step(step: int, model: nn.Module, record: Record) -> None:
+        if not math.isfinite(record.get("validation", 0.0)):
+            raise TrainingFailed(f"step {step}: validation {record['validation']}: try a smaller learning_rate")
+        log.add(record)
+        if config.save_every and step % config.save_every == 0:
+            save(step, model, record)
+        if on_step:
+            on_step(step, model, record)
 
-        def after_step(step: int, model: nn.Module, record: Record) -> None:
-            log.write(json.dumps(record) + "\n")
-            log.flush()
-            if config.save_every and step % config.save_every == 0:
-                save(step, model, record)
-            if on_step:
-                on_step(step, model, record)
-
+    with open_log(run, step, mark) as log:
         history = train(
             model, batches, config, loss_function=loss_function,
             optimizer=optimizer, evaluate=evaluate, on_step=after_step, progress=progress, start=step, seconds=seconds,
         )  # fmt: skip
-    if history and saved != history[-1]["step"]:
-        save(history[-1]["step"], model, history[-1])
+        if history and saved != history[-1]["step"]:
+            with finish_the_step() as signals:  # what was learnt is worth the moment
+                save(history[-1]["step"], model, history[-1])
+            if signals:
+                history[-1].setdefault("interrupted", signals[0])
     return history
 
 
-def read_log(path: Path) -> list[Record]:
-    """The records of a log file, oldest first; a last line that was cut off by a crash is left out."""
-    records: list[Record] = []
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                records.append(json.loads(line))
-            except ValueError:
-                break
-    return records
+def _clock_and_mark(checkpoint: Checkpoint) -> tuple[float, Mapping[str, Any]]:
+    """The seconds of training so far, and the mark of the log at that step."""
+    seconds, mark = (checkpoint.state.get(name) for name in ("seconds", "log"))
+    if not isinstance(seconds, float) or not isinstance(mark, Mapping):
+        raise ValueError(f"{checkpoint.path} does not say how far its run was: it can be used, but not trained further")
+    return seconds, mark

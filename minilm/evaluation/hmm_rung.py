@@ -1,0 +1,38 @@
+"""The rung of the hidden Markov model: learned where the ladder stands, on as much text as a few seconds allow."""
+
+import time
+
+import numpy as np
+
+from minilm.classical.config import HMMConfig, HMMTraining
+from minilm.classical.hmm_train import learn_hmm
+from minilm.evaluation.ladder import Rung, Writer, model_rung
+from minilm.models.hmm_lm import HmmLM
+from minilm.text.token_file import TokenFile
+from minilm.text.tokenizer import Tokenizer
+
+MOST_TOKENS = 200_000  # of the training side: each round of Baum-Welch reads all of them
+TRAINING = HMMTraining(iterations=30, tolerance=1e-3)
+
+
+def hmm_rung(
+    train: TokenFile,
+    validation: TokenFile,
+    tokenizer: Tokenizer,
+    n_states: int = 32,
+    *,
+    most_tokens: int = MOST_TOKENS,
+    training: HMMTraining = TRAINING,
+    seed: int = 0,
+    write: Writer | None = None,
+    max_bytes: int | None = None,
+) -> tuple[Rung, HmmLM]:
+    """A hidden Markov model of the first most_tokens of `train`, and its rung."""
+    started = time.perf_counter()
+    ids = np.asarray(train.ids[:most_tokens])
+    config = HMMConfig(tokenizer.vocab_size, n_states)
+    model = HmmLM(learn_hmm(config, ids, tokenizer.end_of_text, training, np.random.default_rng(seed))[0])
+    seconds = time.perf_counter() - started
+    return model_rung(
+        f"HMM, {n_states} states", model, validation, tokenizer, seconds, write=write, max_bytes=max_bytes
+    ), model
