@@ -4,9 +4,9 @@
     python tests/mutations.py "no scale" ...      those of these names
 
 Those of models, their layers and byhand/ stand here, the others in mutations_cli.py, mutations_decoding.py,
-mutations_storage.py, mutations_training.py and mutations_finetuning.py. A mistake is put into a copy of the package in a
-temporary folder, where a few tests run against it. A survivor is a gap in the tests, or no mistake at all: then it does not
-belong here.
+mutations_doctor.py, mutations_storage.py, mutations_recurrent.py, mutations_training.py and mutations_finetuning.py. A
+mistake is put into a copy of the package in a temporary folder, where a few tests run against it. A survivor is a gap in
+the tests, or no mistake at all: then it does not belong here.
 """
 
 import os
@@ -18,8 +18,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from mutations_classical import CLASSICAL
 from mutations_cli import CLI
 from mutations_decoding import DECODING
+from mutations_doctor import DOCTOR
 from mutations_finetuning import FINETUNING
 from mutations_recurrent import RECURRENT
 from mutations_storage import STORAGE
@@ -812,9 +814,11 @@ MUTATIONS = [
     Mutation(name, file, old, new, tuple(f"tests/{test}" for test in tests.split()))
     for file, tests, rows in [
         *((file, *part) for file, part in TABLE.items()),
+        *CLASSICAL,
         *CLI,
         *DECODING,
         *STORAGE,
+        *DOCTOR,
         *RECURRENT,
         *TRAINING,
         *FINETUNING,

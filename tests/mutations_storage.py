@@ -135,14 +135,14 @@ STORAGE: list[tuple[str, str, list[tuple[str, str, str]]]] = [
         [
             ("lock: none", "if not try_lock(descriptor):", "if False:"),
             ("lock: no number", '        os.write(descriptor, f"{os.getpid()}\\n".encode())\n', ""),
-            ("lock: not given back", "        os.close(descriptor)\n\n\ndef", "        pass\n\n\ndef"),
+            ("lock: not given back", "os.close(descriptor)\n\n\ndef holder_of", "pass\n\n\ndef holder_of"),
             (
                 "lock: on a file that is gone",
                 "        if _is_open(file, descriptor):\n            return",
                 "        if True:\n            return",
             ),
             ("lock: the file stays", "                file.unlink()\n", "                pass\n"),
-            ("lock: through a link", 'getattr(os, "O_NOFOLLOW", 0)', "0"),
+            ("lock: through a link", 'os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)', "os.O_CREAT"),
         ],
     ),
     (

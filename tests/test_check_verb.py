@@ -120,6 +120,16 @@ def test_the_library_stands_in_for_what_did_not_pass(judged):
     assert verdicts["merge_pair"]["status"] == "wrong" and verdicts["encode_piece"]["status"] == "passed"
 
 
+def test_a_tool_of_the_library_with_the_name_of_an_exercise_is_no_answer(judged):
+    """Lesson 15 uses `draw` of minilm.decoding; lesson 03 asks for another `draw`."""
+    own = (
+        "from minilm.decoding.sampling import draw\n"
+        "def split_heads(x, n_heads):\n    return draw\n"  # wrong, and it must not be told of any `draw` but the imported one
+    )
+    _, verdicts = judged(own)
+    assert verdicts.keys() == {"split_heads"} and verdicts["split_heads"]["status"] == "wrong"
+
+
 ENDS = "def split_heads(x, n_heads):\n    import os\n    os._exit(3)\n"
 FORGES = (
     "import json, sys\n"

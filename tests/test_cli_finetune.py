@@ -321,6 +321,8 @@ def test_steps_or_epochs(base: str, reviews: str, tmp_path: Path, capsys: Captur
     flags = ["--data", reviews, "--out", str(tmp_path / "out")]
     assert run("finetune", base, "--steps", "5", "--epochs", "2", *flags) == 2
     assert "--steps and --epochs: give one of them" in last_line(capsys)
+    assert run("finetune", base, "--rank", "4", *flags) == 2
+    assert "--rank is an option of --lora" in last_line(capsys)
     (tmp_path / "run.toml").write_text("epochs = 2\n", encoding="utf-8")
     assert run("finetune", base, "--steps", "5", "--config", str(tmp_path / "run.toml"), *flags) == 2
     assert "--steps and --epochs: give one of them" in last_line(capsys)

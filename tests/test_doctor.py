@@ -10,6 +10,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -23,6 +24,7 @@ from minilm.fast.bricks import fuse
 from minilm.fast.loss import next_token_loss as fast_loss
 from minilm.models.gpt import GPT
 from minilm.models.speedrun_gpt import SpeedrunGPT
+from minilm.runtime import keep_freed_memory
 from minilm.training import compiling
 from minilm.training.compiling import Tried, reason, try_compile, with_compile
 from minilm.training.config import TrainConfig
@@ -49,10 +51,18 @@ from minilm.training.doctor import (
 )
 from minilm.training.doctor_bricks import all_operations
 from minilm.training.doctor_draws import draw_cases, large_cases
-from minilm.training.doctor_machine import line_of, memory, offered_dtypes, peak_memory, speeds, versions
+from minilm.training.doctor_machine import (
+    left_to_container,
+    line_of,
+    memory,
+    offered_dtypes,
+    peak_memory,
+    speeds,
+    versions,
+)
 from minilm.training.doctor_models import CONFIGS, model_cases
 from minilm.training.doctor_operations import operation_cases, sliced, transposed
-from minilm.training.doctor_report import cell, conclusion, table
+from minilm.training.doctor_report import as_data, cell, conclusion, detail, table
 from minilm.training.loop import train
 from minilm.training.loss import next_token_loss
 
@@ -230,6 +240,7 @@ NOT_NUMBERS = [
     "values",
     "indices",
     "resize_",
+    "detach_",
     "set_",
     "zero_",
     "fill",
@@ -272,9 +283,11 @@ def test_references_are_numbers_that_differ(patient: Patient) -> None:
         assert overall_size(want.values()) > 1e-3 or not any(x.is_floating_point() for x in want.values())
 
 
-@pytest.mark.parametrize("seed", range(1, 5))
+@pytest.mark.parametrize("seed", range(1, 3))
 def test_an_honest_cpu_is_right_with_other_numbers(seed: int) -> None:
+    before = torch.get_rng_state()
     findings = examination(CPU, short=True, seed=seed)
+    assert torch.equal(torch.get_rng_state(), before)
     assert [(f.case.name, f.case.what, f.error) for f in findings if f.state != OK] == []
 
 
@@ -453,19 +466,45 @@ def test_a_wrong_random_stream_is_caught(name: str, what: str) -> None:
     assert suspects(findings, plant.run)[0].split(" ")[0] == name
 
 
-def test_a_generator_that_forgets_its_state_is_caught() -> None:
-    class Forgetful(torch.Generator):
-        def set_state(self, state: Tensor) -> Any:
-            return self
+class Forgetful(torch.Generator):
+    """Its state cannot be restored."""
 
+    def set_state(self, state: Tensor) -> Any:
+        return self
+
+
+class OneSeed(torch.Generator):
+    """Whatever the seed, it begins at the same place."""
+
+    def manual_seed(self, seed: int) -> Any:
+        return super().manual_seed(5)
+
+
+class NoSeed(torch.Generator):
+    """Whatever the seed, it begins somewhere else."""
+
+    def manual_seed(self, seed: int) -> Any:
+        self.seed()
+        return self
+
+
+@pytest.mark.parametrize(
+    ("generator", "where"),
+    [
+        (Forgetful, "a saved state goes on as before"),
+        (OneSeed, "another seed other numbers"),
+        (NoSeed, "same seed same numbers"),
+    ],
+)
+def test_a_generator_that_forgets_is_caught(generator: type[torch.Generator], where: str) -> None:
     def run(case: Case, place: Place) -> Any:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(torch, "Generator", Forgetful)
+            patch.setattr(torch, "Generator", generator)
             return run_there(case, place)
 
     uniform = draw_cases()[0]
     finding = judge(uniform, CPU, torch.float32, run)
-    assert (finding.state, finding.where) == (WRONG, "a saved state goes on as before")
+    assert (finding.state, finding.where) == (WRONG, where)
 
 
 # ---- large arrays
@@ -488,6 +527,15 @@ def test_large_arrays(name: str, spoil: Spoil, what: str) -> None:
     assert [f.state for f in examine(cases, CPU, torch.float32, Plant(name, spoil).run)] == [WRONG]
 
 
+def test_a_large_array_is_held_once() -> None:
+    """Else a machine that has room for four such arrays ends where eight are made of one: a sum makes int64 of bytes first."""
+    (ends,) = (case for case in large_cases(size=60 * 2**20) if case.what == "ends")
+    with peak_memory(CPU) as peak:
+        ends.compute(Place(CPU, torch.float32, torch.float32))
+    held = peak()
+    assert held is None or 50 * 2**20 < held < 120 * 2**20
+
+
 def test_arrays_of_more_than_2_31_need_room() -> None:
     assert len(large_cases(free_bytes=4e9)) + 1 == len(large_cases(free_bytes=9e9))
 
@@ -498,12 +546,12 @@ def test_arrays_of_more_than_2_31_need_room() -> None:
 def test_every_operation_of_the_house_is_asked(patient: Patient) -> None:
     """What training and writing call, recorded, against what the operations of the doctor's list call."""
     used: set[Call] = set()
-    ids = torch.randint(53, (5, 3, 25))
+    ids = torch.randint(53, (4, 2, 25))
     batches = [(x[:, :-1], x[:, 1:]) for x in ids]
     with Recorder(used):
         for optimizer in ("adamw", "adam", "sgd", "muon"):
             for config in CONFIGS.values():
-                for fast in (False, True):
+                for fast in (False, True) if optimizer == "adamw" else (True,):
                     model: Any = SpeedrunGPT(config) if "speedrun" in type(config).__name__.lower() else GPT(config)
                     settings = TrainConfig(steps=2, optimizer=optimizer, accumulation=2, dtype="float32", clip=0.1)
                     loss = fast_loss if fast else next_token_loss
@@ -602,14 +650,21 @@ def test_ranks_by_hand() -> None:
     assert rank(findings, [{a, b}, {a}, {b}, {b}]) == ["a", "b"]
     assert rank(findings, [{c, b}, {c}, {a, b}, {b}]) == ["a of strided inputs", "b"]
     assert rank([finding(OK)], [{a}]) == []
+    findings = [finding(WRONG), finding(WRONG), *[finding(OK)] * 3]  # a: 1 / sqrt(2 · 1), b: 2 / sqrt(2 · 5)
+    assert rank(findings, [{a, b}, {b}, {b}, {b}, {b}]) == ["a", "b"]
 
 
-def test_global_random_numbers_stay_as_they_were() -> None:
-    before = torch.get_rng_state()
-    examination(CPU, short=True, seed=1)
-    assert torch.equal(torch.get_rng_state(), before)
-    speeds(CPU)
-    assert torch.equal(torch.get_rng_state(), before)
+def test_one_strided_input_makes_a_call_strided() -> None:
+    x, seen = torch.ones(3, 5), set()
+    with Recorder(seen):
+        torch.add(x, x)
+        torch.add(x, transposed(x).bfloat16())
+        torch.stack([x, x.half()])
+    assert {call for call in seen if call[0].startswith(("add", "stack"))} == {
+        ("add.Tensor", "float32", "contiguous"),
+        ("add.Tensor", "bfloat16+float32", "strided"),
+        ("stack.default", "float16+float32", "contiguous"),
+    }
 
 
 # ---- the verb, and what training asks
@@ -625,7 +680,8 @@ def test_the_verb_says_that_all_is_right(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_the_verb_names_what_is_wrong(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     plant = Plant("tanh.default", changed(one_percent))
-    monkeypatch.setattr(verb, "examination", functools.partial(examination, run=plant.run))
+    found = examination(CPU, short=True, dtypes=[torch.float32], run=plant.run)
+    monkeypatch.setattr(verb, "examination", lambda device, short, seed: found)
     assert verb.run(["--short", "--json"]) == 3
     (report,) = json.loads(capsys.readouterr().out)["devices"]
     assert "tanh" in report["wrong"] and "matrix product" not in report["wrong"]
@@ -635,7 +691,11 @@ def test_the_verb_names_what_is_wrong(monkeypatch: pytest.MonkeyPatch, capsys: p
     assert verb.run(["--short"]) == 3
     out = capsys.readouterr().out
     assert "computes WRONG: tanh" in out.splitlines()[-1] and "tanh.default" in out.splitlines()[-1]
-    assert any(line.startswith("  tanh ") and "WRONG by 1" in line for line in out.splitlines())
+    row = next(number for number, line in enumerate(out.splitlines()) if line.startswith("  tanh "))
+    most = max((f for f in report["findings"] if f["name"] == "tanh"), key=lambda f: f["error"])
+    assert out.splitlines()[row].split() == ["tanh", "WRONG", f"{most['error']:.1e}"]
+    said = f"      float32, {most['what']}: {most['where']}, off by {most['error']:.1e}, {most['allowed']:.1e} allowed"
+    assert out.splitlines()[row + 1] == said
 
 
 def test_a_device_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
@@ -658,7 +718,18 @@ def nobody_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verb, "TRUSTED", ())
 
 
-def test_training_refuses_a_device_that_computes_wrong(nobody_trusted: None) -> None:
+@pytest.fixture
+def few_cases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the cases of norms and matrix products and two models: what is asked of the refusal needs no more."""
+
+    def chosen(device: torch.device, *how: Any) -> list[Case]:
+        words = ("norm", "matrix", "linear", "add", "gpt", "llama")
+        return [case for case in all_cases(device, *how) if any(word in case.name for word in words)]
+
+    monkeypatch.setattr(verb, "all_cases", chosen)
+
+
+def test_training_refuses_a_device_that_computes_wrong(nobody_trusted: None, few_cases: None) -> None:
     plant = Plant("native_layer_norm_backward.default", changed(one_percent))
     with pytest.raises(DeviceComputesWrong) as caught:
         refuse_wrong_device(CPU, "float32", run=plant.run)
@@ -673,7 +744,7 @@ def test_training_takes_an_honest_device(nobody_trusted: None) -> None:
         assert refuse_wrong_device(CPU, "bfloat16", plain, "llama") is None
 
 
-def test_training_asks_for_bfloat16_only_where_it_is_used(nobody_trusted: None) -> None:
+def test_training_asks_for_bfloat16_only_where_it_is_used(nobody_trusted: None, few_cases: None) -> None:
     plant = Plant("mm.default", changed(one_percent, in_bfloat16))
     assert refuse_wrong_device(CPU, "float32", run=plant.run) is None
     with pytest.raises(DeviceComputesWrong, match="in bfloat16"):
@@ -681,22 +752,25 @@ def test_training_asks_for_bfloat16_only_where_it_is_used(nobody_trusted: None) 
 
 
 def no_float64(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    """As on Apple's GPUs. What is drawn on the CPU is in float64; what becomes float64 there is whole numbers: positions."""
+    """As on Apple's GPUs, but that `rotary_angles` does not know them. What is drawn on the CPU is in float64; what becomes
+    float64 there is whole numbers: positions."""
     if kwargs.get("dtype") is torch.float64 and not args[0].is_floating_point():
         raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
     return func(*args, **kwargs)
 
 
-def test_a_device_without_float64_computes_right_and_cannot_turn_positions(nobody_trusted: None) -> None:
+def test_a_device_without_float64_computes_right_and_cannot_turn_positions(
+    nobody_trusted: None, few_cases: None
+) -> None:
     plant = Plant("_to_copy.default", no_float64)
     assert refuse_wrong_device(CPU, "float32", kind="gpt", run=plant.run) is None
     findings = examine(operation_cases(all_operations()) + model_cases(), CPU, torch.float32, plant.run)
     assert {f.case.name for f in findings if f.state == WRONG} == set()
     missing = {f.case.name for f in findings if f.state == NOT_OFFERED}
-    if "llama, readable" in missing:  # until rotary_angles computes elsewhere where there is no float64
-        assert missing >= {"rotary positions, halves", "speedrun, readable"} and "gpt, readable" not in missing
-        with pytest.raises(DeviceComputesWrong, match="cannot compute the llama model"):
-            refuse_wrong_device(CPU, "float32", kind="llama", run=plant.run)
+    assert missing >= {"rotary positions, halves", "llama, readable", "speedrun, readable"}
+    assert "gpt, readable" not in missing
+    with pytest.raises(DeviceComputesWrong, match="cannot compute the llama model"):
+        refuse_wrong_device(CPU, "float32", kind="llama", run=plant.run)
 
 
 def test_tables_and_sentences() -> None:
@@ -711,12 +785,17 @@ def test_tables_and_sentences() -> None:
         finding("b", NOT_OFFERED, 0.0),
     ]
     assert cell(findings[:1]) == "ok, exact" and cell(findings[:2]) == "ok 2.0e-07" and cell([]) == "-"
-    assert cell(findings[2:]) == "WRONG by 1.0e-02, 1.0e-05 allowed (forward: values)"
-    assert cell(findings[3:]) == "not offered (forward: no kernel)"
-    assert cell([finding("c", WRONG, math.inf)]).startswith("WRONG no number")
+    assert cell(findings[2:]) == cell(findings[2:][::-1]) == "WRONG 1.0e-02"
+    assert cell(findings[3:]) == cell([findings[0], findings[3]]) == "not offered"
+    assert cell([finding("c", WRONG, math.inf)]) == "WRONG, no number"
+    assert detail(findings[2]) == "forward: values, off by 1.0e-02, 1.0e-05 allowed"
+    assert detail(findings[3]) == "forward: no kernel"
+    assert detail(finding("c", WRONG, math.inf)) == "forward: values, no number, or another shape"
     lines = table([*findings, finding("a", OK, 0.0, torch.bfloat16)])
-    assert [line.split()[0] for line in lines] == ["float32", "a", "b"] and lines[2].endswith("-")
-    assert conclusion(CPU, findings, ["x.y"]).startswith("cpu computes WRONG: b (by 1.0e-02, 1.0e-05 allowed)")
+    assert [line.split()[0] for line in lines] == ["float32", "a", "b", "float32,"] and lines[2].endswith("-")
+    assert lines[3].strip() == f"float32, {detail(findings[2])}"
+    assert conclusion(CPU, findings, ["x.y"]).startswith("cpu computes WRONG: b (off by 1.0e-02, 1.0e-05 allowed)")
+    assert as_data(finding("c", WRONG, math.inf))["error"] is None and as_data(findings[2])["error"] == 0.01
     assert "1 are not offered" in conclusion(CPU, [findings[0], findings[3]], [])
 
 
@@ -745,17 +824,32 @@ def test_memory_of_the_machine_and_of_a_step() -> None:
     room = memory(CPU)
     if room["free"] is not None and room["total"] is not None:
         assert 2**20 < room["free"] < room["total"]
+    keep_freed_memory()
+    used = [
+        torch.ones(2**14) for _ in range(1024)
+    ]  # 64 MB in small pieces, which the process keeps when they are freed
+    del used
     with peak_memory(CPU) as peak:
         kept = torch.ones(40 * 2**20, dtype=torch.uint8)
         del kept
     held = peak()
-    assert held is None or 30 * 2**20 < held < 400 * 2**20
+    assert held is None or 35 * 2**20 < held < 55 * 2**20
     assert line_of("/nowhere/at/all", "VmRSS") is None
 
 
+def test_a_container_may_have_less_than_its_machine(tmp_path: Path) -> None:
+    assert left_to_container(str(tmp_path)) is None
+    (tmp_path / "memory.current").write_text("1000\n")
+    for limit, left in {"max\n": None, "5000\n": 4000.0, "500\n": 0.0}.items():
+        (tmp_path / "memory.max").write_text(limit)
+        assert left_to_container(str(tmp_path)) == left
+
+
 def test_speeds_are_measured() -> None:
+    before = torch.get_rng_state()
     found = speeds(CPU, write=write)
     assert found["training tokens a second"] > 1 and found["written tokens a second"] > 1
+    assert torch.equal(torch.get_rng_state(), before)  # nobody else's random numbers change
 
 
 # ---- torch.compile, tried

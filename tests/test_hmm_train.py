@@ -175,7 +175,9 @@ def test_a_guess_depends_on_its_generator():
 
 
 def test_supervised_counts():
-    start, transition, emission = supervised_counts([([0, 1, 1, 2], [4, 2, 2, 0]), ([], []), ([2], [4]), ([0, 1], [2, 2])], 3, 5)
+    start, transition, emission = supervised_counts(
+        [([0, 1, 1, 2], [4, 2, 2, 0]), ([], []), ([2], [4]), ([0, 1], [2, 2])], 3, 5
+    )
     assert start.tolist() == [2, 0, 1]
     assert transition.tolist() == [[0, 2, 0], [0, 1, 1], [0, 0, 0]]
     assert emission.tolist() == [[0, 0, 1, 0, 1], [0, 0, 3, 0, 0], [1, 0, 0, 0, 1]]

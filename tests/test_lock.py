@@ -9,7 +9,8 @@ import pytest
 
 from minilm.runtime import try_lock
 from minilm.training import lock
-from minilm.training.lock import LOCK, RunInUse, lock_run
+from minilm.training.checkpoint import load_checkpoint
+from minilm.training.lock import LOCK, RunInUse, holder_of, lock_run
 
 HOLD = (
     "import sys, time\nfrom pathlib import Path\nfrom minilm.training.lock import lock_run\n"
@@ -100,3 +101,15 @@ def test_where_files_cannot_be_locked_nobody_is_locked_out(tmp_path: Path, monke
     monkeypatch.setitem(sys.modules, "fcntl", None)
     with lock_run(tmp_path), lock_run(tmp_path):
         assert (tmp_path / LOCK).read_text() == f"{os.getpid()}\n"
+
+
+def test_a_run_before_its_first_checkpoint_is_not_called_dead(tmp_path: Path) -> None:
+    """Who looks into a run that has only begun is told to wait, and not to delete it."""
+    with lock_run(tmp_path / "run"):
+        assert holder_of(tmp_path / "run") == str(os.getpid())
+        with pytest.raises(ValueError, match=f"process {os.getpid()} trains there, wait for its first one"):
+            load_checkpoint(tmp_path / "run")
+    (tmp_path / "run" / ".lock").touch()  # as a process that was killed leaves it
+    assert holder_of(tmp_path / "run") is None and holder_of(tmp_path) is None
+    with pytest.raises(ValueError, match="its run ended before the first: delete the folder and train anew"):
+        load_checkpoint(tmp_path / "run")

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from minilm.fast.cross_entropy import next_token_loss as fused_loss
+from minilm.layers.recurrent_cache import LastState
 from minilm.models.rnn_config import RNNConfig
 from minilm.models.rnn_lm import RecurrentLM
 from minilm.text.tokenizer import ByteTokenizer
@@ -196,6 +197,25 @@ def test_a_carried_state_knows_what_lies_before_the_window():
     assert alone > math.log(2) / 2 - 0.02
 
 
+def test_some_rows_forget_before_a_window_and_the_others_go_on():
+    """By seed and window alone, so that a resumed run forgets the same; the share is about right."""
+    model, streams = make(), Streams(text(400), B, T, seed=3, forget=0.4)
+    loss, kept = streams.carrying(next_token_loss), []
+    states = model.new_state(B).states
+    for x, y in itertools.islice(streams, 20):
+        rows = streams.remembering()
+        assert torch.equal(rows, streams.remembering())
+        kept += rows.flatten().tolist()
+        before = LastState([state.where(rows, 0.0) for state in states])
+        wanted = cross_entropy(model(x, before), y)
+        assert loss(model, x, y).item() == pytest.approx(wanted.item(), abs=1e-12)
+        states = [state.detach() for state in streams.carried.states]
+    assert 0.4 < np.mean(kept) < 0.8
+    fresh = Streams(text(400), B, T, seed=3)
+    assert fresh.forget == 0.0
+    assert bool(fresh.remembering().all())
+
+
 # ---- breaks
 
 
@@ -330,7 +350,7 @@ def test_only_a_model_with_a_state_gets_streams():
     ids, config = text(500), TrainConfig(batch_size=B, seed=4)
     streams, loss = batches_for(make(), ids, config, next_token_loss)
     assert isinstance(streams, Streams)
-    assert (streams.batch_size, streams.context_length, streams.seed) == (B, T, 4)
+    assert (streams.batch_size, streams.context_length, streams.seed, streams.forget) == (B, T, 4, 0.05)
     assert loss(make(), *next(streams)).item() > 0
     assert streams.carried is not None
     gpt = GPT(GPTConfig(vocab_size=V, context_length=6, d_model=8, n_layers=1, n_heads=2))

@@ -54,15 +54,16 @@ for w in weights:
     print(f"{w:6} -> {round(w / scale):4} -> {round(w / scale) * scale:5.2f}")
 
 # %% [markdown] id="int8-text"
-# Each weight moves to the nearest step, so by half a scale at most. The third one lost most of itself, but 0.004 in a sum with
+# Each weight moves to the nearest step, so by half a scale at most. The third one grew by two thirds, but 0.004 in a sum with
 # 1.27 is not much.
 #
 # A matrix (outputs, inputs) may have a scale for each output, that is for each row. Or each row is cut into **groups** of
 # neighbouring inputs, and each group has its own. No scale ever depends on another row.
 #
 # **Exercise 1.** Write it with tensors. `reshape(n_outputs, -1, group)` cuts the rows into groups, `amax(-1, keepdim=True)`
-# takes the largest along the last axis. A group of nothing but zeros has the scale 0: see that you do not divide by it
-# (`torch.where(test, a, b)` is a where the test is true, else b). Round to the nearest, and only then say `.to(torch.int8)`.
+# takes the largest along the last axis. A group of nothing but zeros has the scale 0: do not divide by it, for 0 / 0 is no
+# number (`torch.where(test, a, b)` is a where the test is true, else b). Round to the nearest, and only then say
+# `.to(torch.int8)`.
 
 
 # %% tags=["exercise"] id="exercise-int8"
@@ -192,9 +193,9 @@ assert QUICK or (rows[3][0] < 1.1 * groups[4][0] and rows[3][1] < groups[4][1]) 
 # the keys and values of each text; and it computes a product and a sum, two FLOPs, with each weight for each text. Reading and
 # computing go on at the same time, so the slower one decides.
 #
-# A machine has two numbers, then: bytes a second from memory (**bandwidth**) and FLOPs a second. We measure both, by adding up a
-# large array and by multiplying large matrices. (The clock counts only the time that the processor gives us, so that other programs
-# disturb less; we take the fastest of up to 40 runs.)
+# A machine has two numbers, then: bytes a second from memory (**bandwidth**) and FLOPs a second. We measure both, by adding up
+# a large array and by multiplying large matrices. (The clock counts only the time that the processor gives us; we take the
+# fastest of up to 40 runs.)
 
 
 # %% id="machine"
@@ -289,16 +290,16 @@ plot_limits(LENGTHS, measured, limits, "tokens in the text so far", "tokens a se
 # numbers into floats (`minilm/fast/decode.py` saves some of it). Your product has the same few bytes, and it is slow, if it restores the matrix or
 # makes floats of the whole numbers first: those are written to memory and read again. *Stored* small is not *read* small.
 #
-# And look at the roof of int8: with 2048 tokens in the text it lies at less than half its height. Each of them
-# costs bytes for every new token, and the smaller the weights, the sooner the cache is the larger heap.
+# Look at the limit of int8: with 2048 tokens in the text it has lost more than half its height. Each of them costs bytes for
+# every new token, and the smaller the weights, the sooner the cache is the larger heap.
 
 # %% [markdown] id="distil-text"
 # ## 5. A teacher for a small model
 #
 # The other way to fewer bytes is a smaller model, the **student**. A text tells it which token came. A large model, the
 # **teacher**, can tell it more: how likely *every* token was at this place. That is **distillation**: the student is to give
-# the teacher's probabilities p, not only the text's token. How far its own, q, are from them says the **Kullback-Leibler
-# divergence**
+# the teacher's probabilities p, not only the text's token. The **Kullback-Leibler divergence** says how far its own, q, are
+# from p:
 #
 # KL(p || q) = sum of p (log p - log q), over the vocabulary
 #
@@ -309,9 +310,9 @@ plot_limits(LENGTHS, measured, limits, "tokens in the text so far", "tokens a se
 # Then the gradient shrinks, once because logits are divided by the temperature, and once because all probabilities move closer
 # together. So the loss is multiplied by the temperature *squared*.
 #
-# **Exercise 4.** Write the loss: the mean over all places whose target counts (is not `IGNORE`; the targets have no other part
-# in it), and 0 if there are none. Stay in the logarithms (`torch.log_softmax`), and leave gradients alone, also the teacher's:
-# who calls this asks the teacher without them.
+# **Exercise 4.** Write the loss: the mean over all places whose target counts (is not -100, as in lesson 07; the targets have
+# no other part in it), and 0 if there are none. Stay in the logarithms (`torch.log_softmax`), and leave gradients alone, also
+# the teacher's: who calls this asks the teacher without them.
 
 
 # %% tags=["exercise"] id="exercise-distil"

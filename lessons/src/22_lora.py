@@ -79,6 +79,7 @@ before = adapters.fingerprint(base)  # SHA-256 of all its weights
 # First full fine-tuning, as in lesson 10: copies of the base go on learning, three of them, each in another order. All
 # matrices in the blocks learn; the tables, norms and biases rest, so that we can look at matrices alone (section 9 lets
 # all learn: it makes little difference). The learning rates here and below are those that learned best among a few.
+# (`children` yields each layer: its whole name, the module that holds it, its name there, the layer itself.)
 
 # %% id="full"
 maps, full = [whole for whole, _, name, _ in children(base, torch.nn.Module) if name in MAPS], []
@@ -104,10 +105,11 @@ print(f"praise: {untaught:.3f} before, {taught:.3f} after")
 # S_1 · (column 1 of U) · (row 1 of Vh) + S_2 · (column 2 of U) · (row 2 of Vh) + ...
 #
 # where the columns of U have length 1 and stand at right angles, the rows of Vh likewise, and the sizes S, the
-# **singular values**, fall. Whoever keeps only the first R parts has the nearest matrix of rank R that there is: no
-# other loses fewer squares (Eckart and Young 1936).
+# **singular values**, fall. Whoever keeps only the first R parts has the nearest matrix of rank R that there is: for no
+# other is the sum of the squared differences smaller (Eckart and Young 1936).
 #
-# **Exercise 1.** Write it. `U, S, Vh = torch.linalg.svd(matrix, full_matrices=False)` gives the three.
+# **Exercise 1.** Write it, for a matrix with O rows and I columns. `U, S, Vh = torch.linalg.svd(matrix,
+# full_matrices=False)` gives the three, S as a vector.
 
 
 # %% tags=["exercise"] id="exercise-closest"
@@ -120,9 +122,9 @@ def closest_of_rank(matrix, rank):
 closest_of_rank = check("closest_of_rank", closest_of_rank)
 
 # %% [markdown] id="spectrum-text"
-# Now the change of each matrix in the blocks: W after minus W before. What share of its squares do the first R of its
-# 64 parts hold? Beside it, for comparison, the same for random matrices of the same shapes. **Draw both curves** before
-# you look.
+# Now the change of each matrix in the blocks: W after minus W before. Square all its numbers and add them up: that is
+# also S_1² + S_2² + ..., one square for each part. What share do the first R of its 64 parts hold? Beside it, for
+# comparison, the same for random matrices of the same shapes. **Draw both curves** before you look.
 
 
 # %% id="shares"
@@ -256,7 +258,7 @@ count_parameters(adapted(8))
 # 18,432 numbers learn, and the rest of 155,392 is frozen. What decides how many? A matrix with O outputs and I inputs
 # has O · I numbers, A and B have R · (I + O). A matrix grows with the square of its width, an adapter with the width:
 # for a matrix of 4096 x 4096, as in a model of 7 billion weights, rank 8 is 0.4 % of its numbers. For ours, 64 x 64, it
-# is 25 %: we gain least.
+# is 25 %: a model so small gains least.
 #
 # ## 6. Which rank?
 #
@@ -277,11 +279,11 @@ lines["full"] = [taught] * len(RANKS)
 curves.plot_curves(RANKS, lines, "rank", "bits per byte of new praise", log_x=True)
 
 # %% [markdown] id="two-text"
-# Learning small beats cutting small, at every rank: what may use one direction only looks for the best use of it. But
-# here every rank costs something. With each doubling the adapter gets better, up to 16, and full fine-tuning is better
+# Learning small beats cutting small, at every rank: a change with but one direction can choose the best one. But here
+# every rank costs something. With each doubling the adapter gets better, up to 16, and full fine-tuning is better
 # still. "As good as full fine-tuning", which is said of LoRA for large models and near skills, is not true of this one
-# in these few steps. What it offers here is a bargain: at rank 16 most of the gain for three eighths of the numbers of
-# these matrices.
+# in these few steps. What it offers here is a bargain: at rank 16 most of the gain for three eighths of the numbers in
+# these matrices (in each of two blocks four of 64 x 64 and two of 64 x 256).
 #
 # ## 7. Two skills, one base
 #
@@ -289,7 +291,7 @@ curves.plot_curves(RANKS, lines, "rank", "bits per byte of new praise", log_x=Tr
 # and three times as many steps, and are saved, with the base once. Beside A and B an adapter's checkpoint names its
 # base and the SHA-256 of its weights: on any other base the change would be noise, so it is refused.
 #
-# **Predict** the table: each model on each exam. Then all three continue the same two sentences, always with their
+# **Predict** the table: each model on each exam. Then all three continue the same beginning, always with their
 # likeliest token.
 
 # %% id="store"
@@ -297,7 +299,7 @@ skills = {skill: teach(adapted(8), ids, 3 * STEPS, 2e-2) for skill, ids in lesso
 paths = {"base": save_checkpoint(tempfile.mkdtemp(), base, tokenizer)}
 for skill, model in skills.items():
     adapter = adapters.adapt(load_checkpoint(paths["base"]), LoRAConfig(rank=8, alpha=16.0), torch.Generator())
-    load_lora(adapter.model, lora_arrays(model))
+    load_lora(adapter.model, lora_arrays(model))  # your A and B in the library's adapter, which can be saved
     paths[skill] = save_checkpoint(tempfile.mkdtemp(), adapter, tokenizer)
 {name: (path / "weights.safetensors").stat().st_size // 1000 for name, path in paths.items()}  # kB
 
@@ -311,14 +313,14 @@ assert adapters.fingerprint(base) == before == adapters.fingerprint(load_checkpo
 assert QUICK or all(table[skill][skill] == min(row[skill] for row in table.values()) for skill in skills)
 
 # %% [markdown] id="merge-text"
-# Each adapter is best at its own skill. The other one helps, too, because tales and reviews have much in common; it
-# pays with the words of feeling. And one base serves both. It has not moved by a bit: whoever wants stories, takes the
-# adapter out, and has forgotten nothing.
+# Each adapter is best at its own skill. The other one helps, too, because tales and reviews have much in common; but
+# its words of feeling are the wrong ones. And one base serves both. It has not moved by a bit: whoever wants stories,
+# takes the adapter out, and has forgotten nothing.
 #
 # ## 8. One matrix for both
 #
 # The way through A and B takes time. For use the change can be added to W: then there is one matrix, as fast as the
-# base. A token is a row, so W x and the change are x times a matrix transposed, each; you need only their sum.
+# base. Both ways are linear, W x and scale · B A x; so the matrix that does both is the sum of theirs.
 #
 # **Exercise 4.** Write the merged matrix. Leave `weight` as it is: other skills need it.
 
@@ -354,7 +356,8 @@ print(f"{np.mean(back):.0%} of the numbers come back")
 #
 # *With* the adapter in, stories suffer. It is said of LoRA that it learns less and forgets less. But then it must be
 # compared with full fine-tuning that learns less, too. So both learn praise at four learning rates each, the largest
-# being the one from above. To the left is more praise, down is less forgotten. **Predict**: which curve lies lower?
+# being the one from above, with one seed. To the left is more praise, down is less forgotten. **Predict**: which curve
+# lies lower?
 
 # %% id="forget"
 trade = {"all weights": [], "LoRA, rank 16": [], "base": [(untaught, bits([base], "stories"))]}
@@ -370,7 +373,7 @@ smaller.plot_sizes(trade, "bits per byte of new praise", "bits per byte of new s
 # %% [markdown] id="forget-read"
 # At the rates that learn best LoRA forgets less: it learns less, too. But at *equal* praise it forgets more than all
 # weights do, in this small model and in so few steps. What spares the stories is a small learning rate, for either.
-# With the claims of a paper it is as with a change of rank R: ask what is held equal.
+# Whatever a paper claims, ask what was held equal.
 #
 # So the reason for LoRA here is not a better memory but the shelf: small files, one base that stays as it is, and a
 # skill that can be taken out. Try it: what does rank 1 forget, if it learns three times as long? And mix a story into
@@ -387,7 +390,7 @@ reveal("lora_backward")
 # * A change of rank R is a sum of R columns times rows; the SVD gives the nearest one. But to learn with rank R is
 #   better than to cut to it.
 # * LoRA freezes W and learns scale · B A beside it: R (I + O) numbers, B = 0 at the start, so that step 0 is the base.
-#   Merged it costs no time; exact is only the way back that keeps W.
+#   Merged it costs no time; to take it out again exactly, keep W.
 # * Here more rank was always better, and forgetting less came from learning less. The gain is in storage: one base,
 #   many small files.
 #

@@ -73,6 +73,17 @@ CONCEPTS = (  # the files of minilm.checks that hold exercises, in the order of 
     "adapting",
     "adapter_gradients",
     "merging",
+    "beliefs",
+    "best_path",
+    "hindsight",
+    "tag_counts",
+    "recurrence",
+    "back_through_gates",
+    "looking_back",
+    "neighbours",
+    "word_slopes",
+    "adaptive_rates",
+    "analogies",
 )
 MODULES = [importlib.import_module(f"minilm.checks.{concept}") for concept in CONCEPTS]
 EXERCISES: dict[str, Exercise] = {exercise.name: exercise for module in MODULES for exercise in module.EXERCISES}
@@ -144,6 +155,18 @@ SOLUTIONS = {
     "lora": "minilm.finetuning.lora",
     "lora_backward": "minilm.byhand.lora",
     "merged_weight": "minilm.finetuning.lora",
+    "forward": "minilm.classical.hmm_chain",
+    "viterbi": "minilm.classical.hmm_chain",
+    "smooth": "minilm.classical.hmm_chain",
+    "supervised_counts": "minilm.classical.hmm_train",
+    "rnn_cell": "minilm.layers.recurrent",
+    "lstm_cell": "minilm.layers.recurrent",
+    "lstm_step_backward": "minilm.byhand.recurrent",
+    "additive_attention": "minilm.layers.additive_attention",
+    "count_neighbours": "minilm.classical.cooccurrence",
+    "slopes": "minilm.classical.glove",
+    "adagrad": "minilm.classical.glove",
+    "analogy_scores": "minilm.classical.vectors",
 }
 
 

@@ -93,6 +93,8 @@ def judge_names(names: dict[str, Any]) -> Iterator[tuple[str, Verdict | None]]:
         function = names.get(name)
         if not (callable(function) or isinstance(function, Verdict)):
             continue
+        if comes_from_minilm(function) and not isinstance(function, Verdict) and function is not solution(name):
+            continue  # a tool of the library that happens to have the name of an exercise
         yield name, None
         if isinstance(function, Verdict):
             verdict = function

@@ -21,7 +21,8 @@ def onto_the_best_inputs(matrix: Tensor, rank: int) -> Tensor:
 
 
 def parts(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    return torch.linalg.svd(matrix, full_matrices=False)
+    U, S, Vh = torch.linalg.svd(matrix, full_matrices=False)
+    return U, S, Vh
 
 
 def kept(
@@ -58,6 +59,18 @@ def only_columns(matrix: Tensor, rank: int) -> Tensor:
 def not_turned(matrix: Tensor, rank: int) -> Tensor:
     U, S, Vh = parts(matrix)
     return (U[:, :rank] * S[:rank]) @ Vh.mT[:rank]
+
+
+def rows_by_diagonal(matrix: Tensor, rank: int) -> Tensor:
+    """Rows of U again, with the sizes as a matrix."""
+    U, S, Vh = parts(matrix)
+    return U[:rank] @ torch.diag(S[:rank]) @ Vh[:rank]
+
+
+def columns_of_right(matrix: Tensor, rank: int) -> Tensor:
+    """Vh taken for V."""
+    U, S, Vh = parts(matrix)
+    return (U[:, :rank] * S[:rank]) @ Vh[:, :rank]
 
 
 def rows_of_left(matrix: Tensor, rank: int) -> Tensor:
@@ -183,12 +196,12 @@ CLOSEST = Exercise(
         ),
         Mistake(
             "rows of U, a diagonal of S",
-            lambda matrix, rank: (lambda U, S, Vh: U[:rank] @ torch.diag(S[:rank]) @ Vh[:rank])(*parts(matrix)),
+            rows_by_diagonal,
             "the parts are the columns of U and the rows of Vh: U[:rank] takes rows",
         ),
         Mistake(
             "columns of Vh",
-            lambda matrix, rank: (lambda U, S, Vh: (U[:, :rank] * S[:rank]) @ Vh[:, :rank])(*parts(matrix)),
+            columns_of_right,
             "the parts are the rows of Vh, not its columns: it is transposed already",
         ),
         Mistake(

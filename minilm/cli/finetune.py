@@ -86,6 +86,8 @@ def run(arguments: list[str]) -> int:
     gentle = LORA if chosen.get("lora") else {}
     config = make_config(FinetuneConfig, gentle, chosen)
     lora = make_config(LoRAConfig, chosen) if chosen.get("lora") else None
+    if lora is None and (left := [name for name in ("rank", "alpha") if name in chosen]):
+        raise ValueError(f"{left[0]} is an option of --lora: give both or neither")
     if lora and config.freeze:
         raise ValueError("--freeze is for training the whole model: with --lora none of it learns, leave it out")
     train_config = make_config(TrainConfig, RECIPE, gentle, chosen)

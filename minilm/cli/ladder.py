@@ -53,8 +53,17 @@ def run(arguments: list[str]) -> int:
 
     checkpoints = [load_language_model(folder) for folder in options.runs]
     names = {checkpoint.state.get("data") for checkpoint in checkpoints} or {options.data}
-    if len(names) > 1 or len({checkpoint.tokenizer.fingerprint for checkpoint in checkpoints}) > 1:
-        raise ValueError("these runs differ in corpus or tokenizer: one ladder needs one text and one vocabulary")
+    for folder, checkpoint in zip(options.runs, checkpoints, strict=True):
+        if checkpoint.state.get("data") != checkpoints[0].state.get("data"):
+            raise ValueError(
+                f"{folder} was trained on {checkpoint.state.get('data')}, {options.runs[0]} on "
+                f"{checkpoints[0].state.get('data')}: one ladder needs one text"
+            )
+        if checkpoint.tokenizer.fingerprint != checkpoints[0].tokenizer.fingerprint:
+            raise ValueError(
+                f"{folder} and {options.runs[0]} have different tokenizers: one ladder needs one vocabulary, train the second "
+                f"with --tokenizer {checkpoints[0].path / 'tokenizer.json'}"
+            )
     corpus = load_corpus(names.pop() or options.data)
     tokenizer = checkpoints[0].tokenizer if checkpoints else train_tokenizer("bpe", corpus, 1024)
     sides = (encode_corpus(documents, tokenizer) for documents in (corpus.train, corpus.validation))

@@ -156,8 +156,8 @@ def resume(directory: str, say: Any, as_json: bool) -> int:
     run_folder, kind = checkpoint.path.parent, checkpoint.model.kind
     if "train" not in checkpoint.state:
         raise ValueError(
-            f"{directory} holds a {kind} model without a plan of training (n-grams are counted, "
-            "not trained): there is nothing to resume"
+            f"{directory} holds a {kind} model without a plan of training (it was counted, converted or saved by hand): "
+            "there is nothing to resume"
         )
     train_config = recall_plan(checkpoint, "train", TrainConfig)
     about = recall(checkpoint, "data", "device", "plain", "files")

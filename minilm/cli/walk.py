@@ -102,6 +102,7 @@ class Walk:
 
     def train(self) -> None:
         """The GPT, with a look at it every 20 seconds."""
+        from minilm.cli.doctor import refuse_wrong_device
         from minilm.evaluation.evaluate import evaluate
         from minilm.evaluation.ladder import model_rung, one_line
         from minilm.fast.choose import attention_part, loss_part, with_kernels
@@ -113,6 +114,7 @@ class Walk:
         set_seed(self.options.seed)
         shape = SpeedrunConfig(vocab_size=self.tokenizer.vocab_size, **SHAPES["speedrun"])
         device = pick_device()
+        refuse_wrong_device(device)
         part = attention_part(False, device, shape.context_length)
         model = with_kernels(False, build_model("speedrun", dataclasses.asdict(shape), **part).to(device))
         looked = 0.0

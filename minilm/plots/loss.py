@@ -55,7 +55,7 @@ def draw_validation(axes: Any, checks: Sequence[tuple[int, float]]) -> None:
     """A point for each look, and a ring round the lowest with its value: that checkpoint is the one that is used."""
     axes.plot(*zip(*checks, strict=True), "o-", color=ACCENT, linewidth=2, label="validation")
     step, value = min(checks, key=lambda check: check[1])
-    late = step > checks[0][0] + 0.75 * (checks[-1][0] - checks[0][0])
+    late = step > 0.75 * checks[-1][0]
     axes.plot(step, value, "o", markersize=12, markerfacecolor="none", color=ACCENT)
     axes.annotate(
         f"best: {value:#.3g}",

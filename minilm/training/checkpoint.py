@@ -24,7 +24,7 @@ from torch import Tensor
 
 from minilm.text.tokenizer import Tokenizer, tokenizer_from_dict
 from minilm.training.batches import Batches
-from minilm.training.lock import LOCK
+from minilm.training.lock import LOCK, holder_of
 from minilm.training.optim import Optimizer
 from minilm.training.run_log import LOG
 from minilm.training.storage import (
@@ -181,6 +181,8 @@ def run_of(directory: str | Path) -> Path:
         return path
     if (path / MANIFEST).exists() or step_of(path) is not None:
         return path.resolve().parent
+    if holder := holder_of(path):
+        raise ValueError(f"{path} has no checkpoint yet: process {holder} trains there, wait for its first one")
     if (path / LOG).exists() or (path / LOCK).exists():
         raise ValueError(
             f"{path} has no checkpoint yet, for its run ended before the first: delete the folder and train anew"

@@ -86,7 +86,8 @@ class Case:
 
 @dataclass(frozen=True)
 class Finding:
-    """What came out: `error` is the part by which the worst result, `where`, is off; `why` the device's own words."""
+    """What came out: `error` is the part by which the worst result, `where`, is off, alone or all together, whichever comes
+    nearer to what is `allowed` of it or goes farther beyond; `why` the device's own words."""
 
     case: Case
     device: torch.device
@@ -123,10 +124,11 @@ def judge(case: Case, device: torch.device, dtype: torch.dtype, run: Run = run_t
     floor = case.floor * overall_size(want.values()) if case.floor else 0.0
     worst = Finding(case, device, dtype, OK, allowed=single)
     for name, right in want.items():
-        largest, systematic = wrong_by(got[name], right, floor) if name in got else (math.inf, math.inf)
-        state = OK if largest <= single and systematic <= together else WRONG
-        if (state == WRONG, max(largest, systematic)) > (worst.state == WRONG, worst.error):
-            worst = replace(worst, state=state, error=max(largest, systematic), where=name)
+        off = wrong_by(got[name], right, floor) if name in got else (math.inf, math.inf)
+        largest, allowed = max(zip(off, (single, together), strict=True), key=lambda pair: pair[0] / pair[1])
+        if largest / allowed > worst.error / worst.allowed:
+            state = OK if largest <= allowed else WRONG
+            worst = replace(worst, state=state, error=largest, allowed=allowed, where=name)
     return worst
 
 
@@ -178,14 +180,21 @@ Call = tuple[str, str, str]  # an operation of torch, the type of its numbers, a
 
 
 class Recorder(TorchDispatchMode):
-    """Writes down which operations of torch run inside, also on the way back."""
+    """Writes down which operations of torch run inside, also on the way back. One that torch makes up of others (a chunk is
+    made up of slices) is none: in inference mode it arrives whole, and is taken apart here."""
 
     def __init__(self, seen: set[Call]) -> None:
         super().__init__()
         self.seen = seen
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = [x for x in tensors([*args, *(kwargs or {}).values()]) if x.layout is torch.strided]
+        inputs = list(tensors([*args, *(kwargs or {}).values()]))
+        if torch.is_inference_mode_enabled() or any(x.is_inference() for x in inputs):
+            with self:
+                made_up = func.decompose(*args, **(kwargs or {}))
+            if made_up is not NotImplemented:
+                return made_up
+        given = [x for x in inputs if x.layout is torch.strided]
         lie = "contiguous" if all(x.is_contiguous() for x in given) else "strided"
         types = sorted({str(x.dtype).removeprefix("torch.") for x in given if x.is_floating_point()})
         self.seen.add((str(func).removeprefix("aten."), "+".join(types), lie))
@@ -239,9 +248,7 @@ def rank(findings: Sequence[Finding], seen: Sequence[set[Call]]) -> list[str]:
             counts.setdefault(call, [0, 0])[finding.state == WRONG] += 1
     scores = {call: wrong / math.sqrt(n_wrong * (wrong + right)) for call, (right, wrong) in counts.items() if wrong}
     found: dict[str, list[Call]] = {}
-    for call in sorted(
-        scores, key=lambda call: (-scores[call], not call[1])
-    ):  # of equals first what computes with numbers
+    for call in sorted(scores, key=lambda call: (-scores[call], not call[1])):  # of equals first what has numbers
         found.setdefault(call[0], []).append(call)
     return [in_words(operation, found[operation], counts) for operation in list(found)[:MOST_SUSPECTS]]
 

@@ -104,10 +104,18 @@ def whole_numbers() -> list[Operation]:
         exact("rows of n-grams", lambda x: ngram_rows(x, 131_071), tokens),
         exact("whole numbers beyond 2^32", lambda x: (x * 1_000_003 + 7) * 37 - (x >> 3), tokens),
         exact("sum of ids", lambda x: torch.cat([x.sum()[None], x.sum(0)]), tokens),
+        exact("bits of ids", lambda x, y: torch.stack([x & y, x | y, x ^ y, ~x, x >> 3, y << 5]), two_tokens),
+        exact("remainders of ids", lambda x: torch.stack([x % 131, x // 131, -x % 131, -x // 131]), tokens),
+        exact("largest and smallest", lambda x: torch.stack([x.max(), x.min()]), one),
+        exact("largest and smallest id", lambda x: torch.stack([x.max(), x.min()]), tokens),
         exact("compare", lambda x, y: torch.stack([x < y, x <= y, x >= y, x > y, x == x, x != y]), two),
         exact("compare ids", lambda x, y: torch.stack([x < y, x <= y, x >= y, x == y, x != y]), two_ids),
         exact("and, or, not", lambda x, y: torch.stack([x & y, x | y, ~x]), lambda d: [d.mask(R, C), d.mask(R, C)]),
-        exact("any, all", lambda x: torch.cat([x.any(-1), x.all(-1), x.any()[None]]), lambda d: [d.mask(41, 3)]),
+        exact(
+            "any, all",
+            lambda x: torch.cat([x.any(-1), x.all(-1), x.any()[None], x.all()[None]]),
+            lambda d: [d.mask(41, 3)],
+        ),
         exact("where true", lambda x: x.flatten().nonzero(), lambda d: [d.mask(R, C)]),
         exact("number of the largest", lambda x: x.argmax(-1), one),
         exact("masks", masks, lambda d: [d.ids(9, 3)]),
@@ -118,6 +126,10 @@ def whole_numbers() -> list[Operation]:
 
 def tokens(d: Draw) -> list[Tensor]:
     return [d.ids(50_000, R, 4)]
+
+
+def two_tokens(d: Draw) -> list[Tensor]:
+    return [d.ids(50_000, R, 4), d.ids(50_000, R, 4)]
 
 
 def two_ids(d: Draw) -> list[Tensor]:

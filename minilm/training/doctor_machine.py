@@ -1,5 +1,6 @@
 """What a machine is and offers: versions, number types, memory, and tokens a second."""
 
+import ctypes
 import os
 import platform
 import time
@@ -93,7 +94,17 @@ def memory(device: torch.device) -> dict[str, float | None]:
     if device.type == "mps":
         most = float(torch.mps.recommended_max_memory())
         return {"total": most, "free": most - float(torch.mps.driver_allocated_memory())}
-    return {"total": said_by_system("SC_PHYS_PAGES"), "free": line_of("/proc/meminfo", "MemAvailable")}
+    said = [line_of("/proc/meminfo", "MemAvailable"), left_to_container()]
+    return {"total": said_by_system("SC_PHYS_PAGES"), "free": min((x for x in said if x is not None), default=None)}
+
+
+def left_to_container(folder: str = "/sys/fs/cgroup") -> float | None:
+    """What a container with a limit may still take, in bytes; None without a limit."""
+    try:
+        most, used = (Path(folder, f"memory.{name}").read_text(encoding="ascii") for name in ("max", "current"))
+        return max(0.0, float(int(most) - int(used)))
+    except (OSError, ValueError):  # no limit is written as the word max
+        return None
 
 
 def said_by_system(pages: str) -> float | None:
@@ -113,6 +124,15 @@ def line_of(path: str, name: str) -> float | None:
         return None
 
 
+def give_back() -> None:
+    """Memory that was freed goes back to the system, where that can be asked for (glibc): the process may else use it again
+    unseen, and what is counted would be too little."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (AttributeError, OSError, TypeError):  # another C library, or Windows
+        return
+
+
 @contextmanager
 def peak_memory(device: torch.device) -> Iterator[Callable[[], float | None]]:
     """How much more memory than before was held at once inside, in bytes, to be asked afterwards; None: nobody counts it."""
@@ -121,6 +141,7 @@ def peak_memory(device: torch.device) -> Iterator[Callable[[], float | None]]:
         before = torch.cuda.memory_allocated(device)
         yield lambda: float(torch.cuda.max_memory_allocated(device) - before)
         return
+    give_back()
     here = line_of("/proc/self/status", "VmRSS") if device.type == "cpu" else None
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins anew

@@ -9,11 +9,12 @@ import torch
 from minilm.training.doctor import NOT_OFFERED, OK, WRONG, Finding
 
 NAMED = 4  # how many failures a sentence names
-NAME, CELL = 40, 24  # characters of a column
+NAME, CELL = 40, 18  # characters of a column
 
 
 def table(findings: Sequence[Finding]) -> list[str]:
-    """A line for each computation, a column for each number type: the worst of its findings."""
+    """A line for each computation, a column for each number type: the worst of its findings. What is not ok is explained in
+    lines of its own below."""
     dtypes = list(dict.fromkeys(str(finding.dtype).removeprefix("torch.") for finding in findings))
     rows: dict[str, dict[str, list[Finding]]] = {}
     for finding in findings:
@@ -23,29 +24,40 @@ def table(findings: Sequence[Finding]) -> list[str]:
     for name, cells in rows.items():
         words = [cell(cells.get(dtype, [])) for dtype in dtypes]
         lines.append(f"  {name:<{NAME}} " + " ".join(f"{word:<{CELL}}" for word in words).rstrip())
+        said = {dtype: worst(found) for dtype, found in cells.items()}
+        lines += [f"      {dtype}, {detail(finding)}" for dtype, finding in said.items() if finding.state != OK]
     return lines
 
 
+def worst(findings: Sequence[Finding]) -> Finding:
+    """The one that says most: what is wrong before what is not offered, and that before what is right."""
+    return max(findings, key=lambda finding: ([OK, NOT_OFFERED, WRONG].index(finding.state), finding.error))
+
+
 def cell(findings: Sequence[Finding]) -> str:
-    """The worst of some findings: `ok` with the largest error, WRONG and where, or why it is not offered."""
+    """The worst of some findings, in few words: `ok` or WRONG with the largest error, or that it is not offered."""
     if not findings:
         return "-"
-    bad = [finding for finding in findings if finding.state != OK]
-    worst = max(bad or findings, key=lambda finding: (finding.state == WRONG, finding.error))
-    if worst.state == OK:
-        return f"ok {worst.error:.1e}" if worst.error else "ok, exact"
-    if worst.state == WRONG:
-        return f"WRONG {by(worst)} ({worst.case.what}: {worst.where})"
-    return f"not offered ({worst.case.what}: {worst.why})"
+    finding = worst(findings)
+    if finding.state == NOT_OFFERED:
+        return finding.state
+    if not math.isfinite(finding.error):
+        return f"{finding.state}, no number"
+    return f"{finding.state} {finding.error:.1e}" if finding.error else f"{finding.state}, exact"
+
+
+def detail(finding: Finding) -> str:
+    """What was asked, and what came of it."""
+    if finding.state == NOT_OFFERED:
+        return f"{finding.case.what}: {finding.why}"
+    return f"{finding.case.what}: {finding.where}, {by(finding)}"
 
 
 def by(finding: Finding) -> str:
     """How wrong: by which part, or that what came out is no number."""
-    return (
-        f"by {finding.error:.1e}, {finding.allowed:.1e} allowed"
-        if math.isfinite(finding.error)
-        else "no number, or another shape"
-    )
+    if not math.isfinite(finding.error):
+        return "no number, or another shape"
+    return f"off by {finding.error:.1e}, {finding.allowed:.1e} allowed"
 
 
 def as_data(finding: Finding) -> dict[str, Any]:

@@ -39,12 +39,28 @@ def lock_run(run: Path) -> Iterator[None]:
             os.close(descriptor)
 
 
+def holder_of(run: Path) -> str | None:
+    """The number of the process that trains in this folder now, if there is one. Nothing is created."""
+    try:
+        descriptor = os.open(run / LOCK, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+    except OSError:
+        return None
+    try:
+        return None if try_lock(descriptor) else _name(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _name(descriptor: int) -> str:
+    return os.read(descriptor, 20).decode(errors="replace").strip() or "that has just begun"
+
+
 def _locked(file: Path) -> int:
     """The open and locked file of this name."""
     while True:
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
         if not try_lock(descriptor):
-            holder = os.read(descriptor, 20).decode(errors="replace").strip() or "that has just begun"
+            holder = _name(descriptor)
             os.close(descriptor)
             raise RunInUse(
                 f"{file.parent} is being trained in by process {holder}: wait for its end, or name another folder"

@@ -169,7 +169,9 @@ def train(
             history.append(record)
             if on_step:
                 on_step(step, model, record)
-            bar.total = round(step / max(step / config.steps, seconds / limit))  # the clock may end the run sooner
+            bar.total = max(
+                step, round(step / max(step / config.steps, seconds / limit))
+            )  # the clock may end it sooner
             bar.update()
             read = sum(inputs.numel() for inputs, _ in micro_batches)
             bar.set_postfix_str(f"loss {loss:.3f} nats, {read / duration:,.0f} tokens/s")

@@ -17,7 +17,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "warmdown": 0.6,
         "batch_size": 16,
     },
-    **dict.fromkeys(("rnn", "gru", "lstm"), {"learning_rate": 1e-2, "batch_size": 16, "weight_decay": 0.01}),
+    **{cell: {"learning_rate": 1e-2, "batch_size": 16, "weight_decay": 0.01} for cell in ("rnn", "gru", "lstm")},
 }
 
 # Fields of the model's config.

@@ -9,6 +9,9 @@ Williams and Peng 1990). The model still profits from all that its state remembe
 
 `train` knows nothing of states: the loss holds the state between two calls. `state()` holds it too, so that a resumed run goes
 on bit for bit.
+
+A model that has only read on is lost where a text begins: it has seen an empty state once in an epoch. So `batches_for` lets each
+row forget all of it before one window in twenty.
 """
 
 import base64
@@ -23,6 +26,7 @@ from minilm.training.batches import Batches, check_state
 from minilm.training.config import TrainConfig
 from minilm.training.loss import LossFunction
 
+FORGET = 0.05  # the share of windows that a row begins with an empty state
 TYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}  # of a carried state
 
 
@@ -38,7 +42,7 @@ class Streams:
     True
     """
 
-    def __init__(self, ids: np.ndarray, batch_size: int, window: int, seed: int = 0) -> None:
+    def __init__(self, ids: np.ndarray, batch_size: int, window: int, seed: int = 0, forget: float = 0.0) -> None:
         if batch_size < 1 or window < 1:
             raise ValueError(f"batch_size {batch_size}, window {window}: give at least 1 of each")
         if len(ids) < batch_size * window + 1:
@@ -47,6 +51,7 @@ class Streams:
                 f"{batch_size * window + 1}: give more text, or a smaller batch_size or window"
             )
         self.ids, self.batch_size, self.context_length, self.seed = ids, batch_size, window, seed
+        self.forget = forget
         self.n_windows = max(1, (len(ids) - window) // (batch_size * window))  # of a row, in an epoch
         self.position = 0  # windows handed out since the run began
         self.learned = 0  # windows whose loss was taken; a step takes all that it was handed
@@ -68,6 +73,11 @@ class Streams:
         """Where the first row begins: anywhere, as long as the last one still has all of its windows."""
         used = self.batch_size * self.n_windows * self.context_length
         return int(np.random.default_rng((self.seed, epoch)).integers(len(self.ids) - used))
+
+    def remembering(self) -> Tensor:
+        """Which rows (B, 1, 1) keep their state before the next loss: all but a share `forget`, drawn from seed and window."""
+        numbers = np.random.default_rng((self.seed, self.learned, 1)).random(self.batch_size)
+        return torch.from_numpy(numbers >= self.forget)[:, None, None]
 
     def carrying(self, loss_function: LossFunction) -> "CarryingLoss":
         """The loss function for `train`, which lets the model go on from the state behind the window before."""
@@ -112,6 +122,9 @@ class CarryingLoss:
         if anew or streams.carried is None:
             streams.carried = model.new_state(len(inputs))  # type: ignore[operator]
         carried = streams.carried.to(inputs.device)
+        if streams.forget:
+            kept = streams.remembering().to(inputs.device)
+            carried.states = [state.where(kept, 0.0) for state in carried.states]
         loss = self.loss_function(GoingOn(model, carried), inputs, targets)  # type: ignore[arg-type]
         carried.detach()
         streams.learned += 1
@@ -141,7 +154,7 @@ def batches_for(
     """What to train this model on: streams and a loss that carries its state, if it has one, else windows in random order."""
     if not hasattr(model, "new_state"):
         return Batches(ids, config.batch_size, model.config.context_length, config.seed), loss_function
-    streams = Streams(ids, config.batch_size, model.config.window, config.seed)
+    streams = Streams(ids, config.batch_size, model.config.window, config.seed, FORGET)
     return streams, streams.carrying(loss_function)
 
 
