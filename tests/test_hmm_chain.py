@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hmm_by_enumeration import enumerate_paths, random_rows
 
-from minilm.classical.hmm_chain import backward, forward, is_exact, smooth, token_log_probs, viterbi
+from minilm.classical.hmm_chain import backward, forward_beliefs, is_exact, smooth, token_log_probs, viterbi
 from minilm.classical.hmm_log import log_forward, log_smooth, log_sum
 
 
@@ -29,13 +29,13 @@ def test_2000_models_equal_the_sum_over_all_paths():
         path, nats = viterbi(start, transition, likelihoods)
         if truth.probability == 0:
             impossible += 1
-            assert np.isneginf(forward(start, transition, likelihoods)[1].sum())
+            assert np.isneginf(forward_beliefs(start, transition, likelihoods)[1].sum())
             assert np.isneginf(token_log_probs(start, transition, likelihoods).sum()) and np.isneginf(nats)
             with pytest.raises(ValueError, match="impossible"):
                 smooth(start, transition, likelihoods)
             continue
         for beliefs, log_probs in (
-            forward(start, transition, likelihoods),
+            forward_beliefs(start, transition, likelihoods),
             (np.exp(log_forward(start, transition, likelihoods)[0]), log_forward(start, transition, likelihoods)[1]),
         ):
             np.testing.assert_allclose(log_probs, truth.log_probs, rtol=0, atol=1e-12)
@@ -71,7 +71,7 @@ def test_backward_is_what_the_future_says():
     rng = np.random.default_rng(3)
     start, transition, emission = random_model(rng, 3, 4, 0.0)
     likelihoods = emission.T[rng.integers(0, 4, 6)]
-    beliefs, log_probs = forward(start, transition, likelihoods)
+    beliefs, log_probs = forward_beliefs(start, transition, likelihoods)
     ahead = backward(transition, likelihoods, beliefs, log_probs)
     for t in range(5):
         for state in range(3):
@@ -90,7 +90,7 @@ def test_sequences_side_by_side_are_as_alone():
     ids = rng.integers(0, V, (7, 2, 3))
     known = np.arange(7)[:, None, None] < lengths
     likelihoods = np.where(known[..., None], emission.T[ids], 1.0)
-    beliefs, log_probs = forward(start, transition, likelihoods)
+    beliefs, log_probs = forward_beliefs(start, transition, likelihoods)
     for function in (smooth, log_smooth):
         states, moves, _ = function(start, transition, likelihoods, known)
         alone_moves = np.zeros((K, K))
@@ -101,7 +101,9 @@ def test_sequences_side_by_side_are_as_alone():
                 own = likelihoods[:n, i, j]
                 alone = function(start, transition, own)
                 np.testing.assert_allclose(states[:n, i, j], alone[0], rtol=0, atol=1e-13)
-                np.testing.assert_allclose(beliefs[:n, i, j], forward(start, transition, own)[0], rtol=0, atol=1e-14)
+                np.testing.assert_allclose(
+                    beliefs[:n, i, j], forward_beliefs(start, transition, own)[0], rtol=0, atol=1e-14
+                )
                 np.testing.assert_allclose(log_probs[:n, i, j], alone[2], rtol=0, atol=1e-13)
                 np.testing.assert_allclose(log_probs[n:, i, j], 0.0, rtol=0, atol=1e-14)
                 path, own_nats = viterbi(start, transition, own)
@@ -138,7 +140,7 @@ def test_100000_steps_are_finite(zeros, steps):
     start, transition, _ = random_model(rng, 3, 7, zeros)
     emission = random_rows(rng, (3, 7), 0.0)
     likelihoods = emission.T[rng.integers(0, 7, steps)]
-    assert is_exact(start, transition, likelihoods, forward(start, transition, likelihoods)[0]) == (zeros == 0)
+    assert is_exact(start, transition, likelihoods, forward_beliefs(start, transition, likelihoods)[0]) == (zeros == 0)
     found = smooth(start, transition, likelihoods)
     assert np.isfinite(found.log_probs).all() and np.isfinite(found.states).all()
     assert found.moves.sum() == pytest.approx(steps - 1, abs=1e-6)
@@ -162,7 +164,7 @@ def test_a_state_that_was_hopeless_may_be_the_right_one():
     """Row 99: scaling alone loses a state once it is 1e300 times less likely; what is exact is found out, and the rest done
     in logarithms."""
     start, transition, likelihoods = hopeless_at_first(50)
-    beliefs, scaled = forward(start, transition, likelihoods)
+    beliefs, scaled = forward_beliefs(start, transition, likelihoods)
     assert not is_exact(start, transition, likelihoods, beliefs)
     assert scaled.sum() < -2000  # wrong: by then state 1 was lost
     right = np.log(0.5) + 150 * np.log(0.5) + 50 * np.log(1e-10)
@@ -175,7 +177,7 @@ def test_a_state_that_was_hopeless_may_be_the_right_one():
 
 def test_where_nothing_is_lost_scaling_is_exact():
     start, transition, likelihoods = hopeless_at_first(10)
-    beliefs, scaled = forward(start, transition, likelihoods)
+    beliefs, scaled = forward_beliefs(start, transition, likelihoods)
     assert is_exact(start, transition, likelihoods, beliefs)
     assert scaled.sum() == pytest.approx(log_forward(start, transition, likelihoods)[1].sum(), rel=1e-13)
 
@@ -194,7 +196,10 @@ def test_a_state_that_cannot_be_does_not_weigh():
 def test_an_impossible_token_costs_infinity_and_nothing_else():
     start, transition = np.array([0.5, 0.5]), np.array([[0.75, 0.25], [0.25, 0.75]])
     likelihoods = np.array([[0.5, 0.25], [0.0, 0.0], [0.5, 0.25]])
-    for log_probs in (forward(start, transition, likelihoods)[1], log_forward(start, transition, likelihoods)[1]):
+    for log_probs in (
+        forward_beliefs(start, transition, likelihoods)[1],
+        log_forward(start, transition, likelihoods)[1],
+    ):
         assert np.isneginf(log_probs[1]) and np.isfinite(log_probs[[0, 2]]).all()
 
 
@@ -222,6 +227,6 @@ def test_unnormalised_weights_add_up_as_well(seed):
                 arrays = {"start": start.copy(), "transition": transition.copy(), "emission": emission.copy()}
                 arrays[name][place] *= np.exp(step)
                 likelihoods = arrays["emission"].T[ids]
-                nats.append(forward(arrays["start"], arrays["transition"], likelihoods)[1].sum())
+                nats.append(forward_beliefs(arrays["start"], arrays["transition"], likelihoods)[1].sum())
             slope = (nats[0] - nats[1]) / 2e-6
             assert slope == pytest.approx(expected[place], abs=1e-8)

@@ -16,9 +16,9 @@ STORIES, ROUNDS, GUESSES = (20, 100, 500), 60, 8
 
 # %% id="setup"
 import importlib.util
+import itertools
 import subprocess
 import sys
-from itertools import product
 
 if importlib.util.find_spec("minilm") is None:  # on Colab, say
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", "minilm"], check=True)
@@ -74,7 +74,7 @@ likelihoods
 
 # %% id="paths"
 paths = {}
-for path in product(range(2), repeat=3):
+for path in itertools.product(range(2), repeat=3):
     paths[path] = start[path[0]] * transition[path[:-1], path[1:]].prod() * likelihoods[range(3), path].prod()
     print(path, f"{paths[path]:.5f}")
 print("all together:", sum(paths.values()))
@@ -108,19 +108,19 @@ print("the sum over all paths:", a.sum().round(5), "  after 2,000 sounds:", 0.3*
 # **Exercise 1.** Write the forward recursion.
 
 
-# %% tags=["exercise"] id="exercise-forward"
-def forward(start, transition, likelihoods):
+# %% tags=["exercise"] id="exercise-forward_beliefs"
+def forward_beliefs(start, transition, likelihoods):
     """start (K,), transition (K, K), likelihoods (T, K) -> beliefs (T, K), log p(token t | tokens before it) (T,) in nats."""
     raise NotImplementedError
 
 
-# %% tags=["check"] id="check-forward"
-forward = check("forward", forward)
+# %% tags=["check"] id="check-forward_beliefs"
+forward_beliefs = check("forward_beliefs", forward_beliefs)
 
 # %% id="forward-use"
-beliefs, log_probs = forward(start, transition, likelihoods)
+beliefs, log_probs = forward_beliefs(start, transition, likelihoods)
 assert np.isclose(np.exp(log_probs.sum()), sum(paths.values()))
-print(beliefs.round(3), "\n2,100 sounds:", forward(start, transition, emission.T[np.tile(heard, 700)])[1].sum(), "nats")
+print(beliefs.round(3), "\n2,100 sounds:", forward_beliefs(start, transition, emission.T[np.tile(heard, 700)])[1].sum(), "nats")
 
 # %% [markdown] id="viterbi-text"
 # ## 3. The best path
@@ -168,13 +168,13 @@ print(path, f"{np.exp(score):.5f}", "\nahead:", backward(transition, likelihoods
 #
 # which you add up over t: how many moves from i to j are to be expected, T - 1 in all.
 #
-# **Exercise 3.** Write it, with your `forward` and with `ahead = backward(transition, likelihoods, beliefs, log_probs)`. `np.exp(log_probs)[:, None]`
+# **Exercise 3.** Write it, with your `forward_beliefs` and with `ahead = backward(transition, likelihoods, beliefs, log_probs)`. `np.exp(log_probs)[:, None]`
 # has the p(token) as a column.
 
 
 # %% tags=["exercise"] id="exercise-smooth"
 def smooth(start, transition, likelihoods):
-    """states (T, K): p(state at t | all tokens); moves (K, K): expected moves, summed over t; log_probs (T,) as of `forward`."""
+    """states (T, K): p(state at t | all tokens); moves (K, K): expected moves, summed over t; log_probs (T,) as of `forward_beliefs`."""
     raise NotImplementedError
 
 
@@ -190,7 +190,7 @@ rng, truth = np.random.default_rng(4), [0]
 while len(truth) < 50:
     truth.append(int(rng.choice(2, p=transition[truth[-1]])))
 sounds = emission.T[[rng.choice(3, p=emission[state]) for state in truth]]
-curves = {name: f(start, transition, sounds)[0][:, 1] for name, f in (("belief", forward), ("in hindsight", smooth))}
+curves = {name: f(start, transition, sounds)[0][:, 1] for name, f in (("belief", forward_beliefs), ("in hindsight", smooth))}
 print({name: int(((curve > 0.5) == truth).sum()) for name, curve in curves.items()}, "right of 50")
 plot_curves(range(50), curves | {"truth": truth}, "moment", "p(hungry)", "What is believed, and what is known later")
 
@@ -379,7 +379,7 @@ plot_ladder([unigram, few, many, bigram, floor_rung(held_out, tokenizer)], mine=
 # More states would help, at K * K for each step. The other way is not *one of* K states but K numbers at once: that is a recurrent network.
 
 # %% tags=["check"] id="reveal"
-reveal("forward")
+reveal("forward_beliefs")
 
 # %% [markdown] id="summary"
 # ## Summary

@@ -9,7 +9,7 @@ from minilm.checks.compare import Exercise, Mistake
 
 Answer = tuple[np.ndarray, np.ndarray]
 
-# forward(start, transition, likelihoods) -> beliefs (T, K), log_probs (T,)
+# forward_beliefs(start, transition, likelihoods) -> beliefs (T, K), log_probs (T,)
 
 
 def state_by_state(
@@ -155,7 +155,7 @@ def chains(seed: int, zeros: bool = True) -> list[tuple[Any, ...]]:
 
 
 FORWARD = Exercise(
-    "forward",
+    "forward_beliefs",
     "at each token three things: weigh what was expected by the token's likelihoods, take the sum, divide by it; then move on "
     "by the transition",
     chains,

@@ -155,7 +155,7 @@ SOLUTIONS = {
     "lora": "minilm.finetuning.lora",
     "lora_backward": "minilm.byhand.lora",
     "merged_weight": "minilm.finetuning.lora",
-    "forward": "minilm.classical.hmm_chain",
+    "forward_beliefs": "minilm.classical.hmm_chain",
     "viterbi": "minilm.classical.hmm_chain",
     "smooth": "minilm.classical.hmm_chain",
     "supervised_counts": "minilm.classical.hmm_train",

@@ -151,7 +151,7 @@ def chains(seed: int) -> list[tuple[Any, ...]]:
 
 SMOOTH = Exercise(
     "smooth",
-    "beliefs, log_probs = forward(...) and ahead = backward(...), as above; states is their product. A move from i to j at t is as "
+    "beliefs, log_probs = forward_beliefs(...), ahead = backward(...), as above; states is their product. A move from i to j is as "
     "likely as the product of four numbers, divided by p(token t + 1)",
     chains,
     place_by_place,
@@ -279,12 +279,12 @@ SMOOTH = Exercise(
         Mistake(
             "log_probs missing",
             told(lambda states, moves, log_probs: (states, moves)),
-            "three answers: states, moves, and the log_probs of `forward`",
+            "three answers: states, moves, and the log_probs of `forward_beliefs`",
         ),
         Mistake(
             "one sum",
             told(lambda states, moves, log_probs: (states, moves, log_probs.sum())),
-            "log_probs as `forward` gives them, one for each token: do not add them up",
+            "log_probs as `forward_beliefs` gives them, one for each token: do not add them up",
         ),
         Mistake(
             "another order",

@@ -52,13 +52,15 @@ def observe(expected: np.ndarray, likelihood: np.ndarray) -> tuple[np.ndarray, n
     return np.divide(joint, p, out=np.array(expected), where=p > 0), p
 
 
-def forward(start: np.ndarray, transition: np.ndarray, likelihoods: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def forward_beliefs(
+    start: np.ndarray, transition: np.ndarray, likelihoods: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Beliefs (T, ..., K): p(state at t | tokens up to t); and log p(token t | tokens before it) (T, ...), in nats.
 
     The sum of the second over time is the log-probability of the tokens. A token that no state can make costs inf.
 
     >>> likelihoods = np.array([[0.9, 0.2], [0.9, 0.2]])  # two tokens, both likely in state 0
-    >>> beliefs, log_probs = forward(np.array([0.5, 0.5]), np.array([[0.7, 0.3], [0.3, 0.7]]), likelihoods)
+    >>> beliefs, log_probs = forward_beliefs(np.array([0.5, 0.5]), np.array([[0.7, 0.3], [0.3, 0.7]]), likelihoods)
     >>> beliefs.round(3)
     array([[0.818, 0.182],
            [0.883, 0.117]])
@@ -75,7 +77,7 @@ def forward(start: np.ndarray, transition: np.ndarray, likelihoods: np.ndarray) 
 def backward(transition: np.ndarray, likelihoods: np.ndarray, beliefs: np.ndarray, log_probs: np.ndarray) -> np.ndarray:
     """What the tokens after t say about the state at t, (T, ..., K): p(they | state at t) / p(they | tokens up to t).
 
-    `beliefs` and `log_probs` are those of `forward`. beliefs * backward(...) = p(state at t | all tokens).
+    `beliefs` and `log_probs` are those of `forward_beliefs`. beliefs * backward(...) = p(state at t | all tokens).
     """
     ahead = np.ones(likelihoods.shape)
     # Where nobody can be, the future would weigh without bound. It weighs nothing: no possible state leads there.
@@ -93,7 +95,7 @@ def smooth(
     `known` (T, ...) is False at places that only fill up: the move into such a place does not count. Without it, all count.
     ValueError for a sequence that no path can make.
     """
-    beliefs, log_probs = forward(start, transition, likelihoods)
+    beliefs, log_probs = forward_beliefs(start, transition, likelihoods)
     if np.isneginf(log_probs).any() or not is_exact(start, transition, likelihoods, beliefs):
         return Smoothed(*log_smooth(start, transition, likelihoods, known))
     ahead = backward(transition, likelihoods, beliefs, log_probs)
@@ -108,14 +110,14 @@ def smooth(
 
 def token_log_probs(start: np.ndarray, transition: np.ndarray, likelihoods: np.ndarray) -> np.ndarray:
     """log p(token t | tokens before it), (T, ...), in nats, of likelihoods (T, ..., K)."""
-    beliefs, log_probs = forward(start, transition, likelihoods)
+    beliefs, log_probs = forward_beliefs(start, transition, likelihoods)
     if is_exact(start, transition, likelihoods, beliefs):
         return log_probs
     return log_forward(start, transition, likelihoods)[1]
 
 
 def is_exact(start: np.ndarray, transition: np.ndarray, likelihoods: np.ndarray, beliefs: np.ndarray) -> bool:
-    """Whether `forward` has lost no possible state to underflow: no product of its smallest numbers above 0 could be lost.
+    """Whether `forward_beliefs` has lost no possible state to underflow: no product of its smallest numbers above 0 could be lost.
 
     Where that is so, every 0 among the beliefs is a state that is impossible.
     """

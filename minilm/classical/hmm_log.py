@@ -35,7 +35,7 @@ def log_observe(log_expected: np.ndarray, log_likelihood: np.ndarray) -> tuple[n
 
 
 def log_forward(start: np.ndarray, transition: np.ndarray, likelihoods: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Log beliefs (T, ..., K) and log p(token t | tokens before it) (T, ...), from probabilities as `forward` takes them."""
+    """Log beliefs (T, ..., K) and log p(token t | tokens before it) (T, ...), from what `forward_beliefs` takes."""
     with np.errstate(divide="ignore"):
         log_start, log_transition, log_likelihoods = (np.log(a) for a in (start, transition, likelihoods))
     log_beliefs, log_probs = np.empty(likelihoods.shape), np.empty((*likelihoods.shape[:-1], 1))
