@@ -108,13 +108,13 @@ print("the sum over all paths:", a.sum().round(5), "  after 2,000 sounds:", 0.3*
 # **Exercise 1.** Write the forward recursion.
 
 
-# %% tags=["exercise"] id="exercise-forward_beliefs"
+# %% tags=["exercise"] id="exercise-forward"
 def forward_beliefs(start, transition, likelihoods):
     """start (K,), transition (K, K), likelihoods (T, K) -> beliefs (T, K), log p(token t | tokens before it) (T,) in nats."""
     raise NotImplementedError
 
 
-# %% tags=["check"] id="check-forward_beliefs"
+# %% tags=["check"] id="check-forward"
 forward_beliefs = check("forward_beliefs", forward_beliefs)
 
 # %% id="forward-use"
