@@ -120,7 +120,7 @@ forward_beliefs = check("forward_beliefs", forward_beliefs)
 # %% id="forward-use"
 beliefs, log_probs = forward_beliefs(start, transition, likelihoods)
 assert np.isclose(np.exp(log_probs.sum()), sum(paths.values()))
-print(beliefs.round(3), "\n2,100 sounds:", forward_beliefs(start, transition, emission.T[np.tile(heard, 700)])[1].sum(), "nats")
+print(beliefs, "\n2,100 sounds:", forward_beliefs(start, transition, emission.T[np.tile(heard, 700)])[1].sum(), "nats")
 
 # %% [markdown] id="viterbi-text"
 # ## 3. The best path
@@ -190,7 +190,7 @@ rng, truth = np.random.default_rng(4), [0]
 while len(truth) < 50:
     truth.append(int(rng.choice(2, p=transition[truth[-1]])))
 sounds = emission.T[[rng.choice(3, p=emission[state]) for state in truth]]
-curves = {name: f(start, transition, sounds)[0][:, 1] for name, f in (("belief", forward_beliefs), ("in hindsight", smooth))}
+curves = {n: f(start, transition, sounds)[0][:, 1] for n, f in (("belief", forward_beliefs), ("in hindsight", smooth))}
 print({name: int(((curve > 0.5) == truth).sum()) for name, curve in curves.items()}, "right of 50")
 plot_curves(range(50), curves | {"truth": truth}, "moment", "p(hungry)", "What is believed, and what is known later")
 
