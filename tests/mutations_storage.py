@@ -150,7 +150,13 @@ STORAGE: list[tuple[str, str, list[tuple[str, str, str]]]] = [
         "test_verify.py",
         [
             ("verify: checkpoints are believed", "            look(check_checkpoint, part)\n", "            pass\n"),
-            ("verify: tokens are believed", "            look(verify_token_file, part)\n", "            pass\n"),
+            ("verify: tokens are believed", "if look(verify_token_file, part) else", "if True else"),
+            (
+                "verify: one damaged file hides all",
+                "for name in files if name not in broken]",
+                "for name in files if not broken]",
+            ),
+            ("verify: a damaged file is told twice", "for name in files if name not in broken]", "for name in files]"),
             (
                 "verify: the log is believed",
                 '            look(_check_log, run / LOG, state["log"])\n',
@@ -158,7 +164,7 @@ STORAGE: list[tuple[str, str, list[tuple[str, str, str]]]] = [
             ),
             (
                 "verify: the text may be another",
-                '            look(check_files, run, state["files"])\n',
+                "            look(check_files, run, described)\n",
                 "            pass\n",
             ),
             ("verify: a missing log is no finding", "    if not log.exists():\n", "    if False:\n"),

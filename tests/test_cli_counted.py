@@ -8,7 +8,6 @@ import pytest
 
 from minilm.classical.config import HMMConfig, NgramConfig
 from minilm.cli.counted import COUNTED, train_counted
-from minilm.models import registry
 from minilm.text.token_file import encode_corpus
 from minilm.text.tokenizer import CharTokenizer
 from minilm.training.checkpoint import load_checkpoint
@@ -22,12 +21,6 @@ ABOUT = {"data": "x", "device": "cpu", "plain": False}
 def prepared() -> Prepared:
     tokenizer = CharTokenizer.train(TEXTS)
     return Prepared(tokenizer, encode_corpus(TEXTS, tokenizer), encode_corpus(["the owl ran. "], tokenizer))
-
-
-@pytest.fixture(autouse=True)
-def known(monkeypatch) -> None:
-    kind = ("minilm.models.hmm_lm:HmmLM", "minilm.classical.config:HMMConfig")
-    monkeypatch.setitem(registry.KINDS, "hmm", registry.KINDS.get("hmm", kind))
 
 
 def run(settings, chosen, prepared, tmp_path, as_json=False) -> list[str]:

@@ -395,3 +395,22 @@ def test_the_verb_shows_the_floor_under_stories_only(
         rungs = json.loads(capsys.readouterr().out)["rungs"]
         assert rungs[-1]["model"] == last and len(rungs) == 5 + (last == "true floor")
         assert len({rung["bytes"] for rung in rungs}) == 1
+
+
+def test_runs_that_share_no_text_or_vocabulary_are_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bits per byte of other texts are no comparison: the line says which run, and what differs."""
+    monkeypatch.setenv("MINILM_HOME", str(tmp_path))
+    for name, data, tokenizer in (
+        ("a", "stories:40", "byte"),
+        ("b", "stories:41", "byte"),
+        ("c", "stories:40", "char"),
+    ):
+        flags = ["--model", "ngram", "--order", "2", "--tokenizer", tokenizer]
+        assert main(["train", "--data", data, "--out", str(tmp_path / name), *flags]) == 0
+    a, b, c = (str(tmp_path / name) for name in "abc")
+    for pair, said in (((a, b), f"{b} was trained on stories:41, {a} on stories:40"), ((a, c), f"{c} and {a} have")):
+        capsys.readouterr()
+        assert main(["ladder", *pair]) == 2
+        assert said in capsys.readouterr().err

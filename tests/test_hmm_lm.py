@@ -14,7 +14,6 @@ from minilm.decoding.config import SampleConfig
 from minilm.decoding.generate import generate
 from minilm.decoding.sampling import Sampler
 from minilm.evaluation.evaluate import evaluate
-from minilm.models import registry
 from minilm.models.hmm_lm import HmmLM
 from minilm.text.token_file import encode_corpus
 from minilm.text.tokenizer import ByteTokenizer
@@ -154,9 +153,7 @@ def test_evaluation_streams_and_agrees_with_the_windows() -> None:
     assert found.tokens == kept.sum() and found.bytes == data.n_bytes
 
 
-def test_a_checkpoint_keeps_it(tmp_path, monkeypatch) -> None:
-    kind = ("minilm.models.hmm_lm:HmmLM", "minilm.classical.config:HMMConfig")
-    monkeypatch.setitem(registry.KINDS, "hmm", registry.KINDS.get("hmm", kind))
+def test_a_checkpoint_keeps_it(tmp_path) -> None:
     tokenizer = ByteTokenizer()
     model = hidden(tokenizer.vocab_size, 5, tokenizer.end_of_text)
     save_checkpoint(tmp_path, model, tokenizer, validation=3.5, state={"data": "x"})

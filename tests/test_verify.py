@@ -79,6 +79,18 @@ def test_a_missing_file_is_a_finding(run: Path) -> None:
     assert verify_run(run) == []
 
 
+def test_a_damaged_file_hides_no_exchanged_one(run: Path) -> None:
+    """What was put in the other's place is whole in itself, so that only the checkpoint knows better."""
+    train, validation = run / "train.tokens", run / "validation.tokens"
+    train.write_bytes(validation.read_bytes())
+    assert [str(train) in finding for finding in verify_run(run)] == [True]
+    validation.write_bytes(validation.read_bytes()[:-1] + b"x")
+    assert sorted(finding.split(" ")[0] for finding in verify_run(run)) == [str(train), str(validation)]
+    for step in STEPS:  # and where no checkpoint is left that knows, a token file still knows itself
+        (run / step / "weights.safetensors").unlink()
+    assert sorted(finding.split(" ")[0] for finding in verify_run(run))[-1] == str(validation)
+
+
 def test_what_is_wrong_is_told_and_the_exit_code_is_2(run: Path, capsys: Capture) -> None:
     for file in (run / STEPS[1] / "weights.safetensors", run / "log.jsonl"):
         file.write_bytes(b"x" + file.read_bytes()[1:])

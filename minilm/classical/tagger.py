@@ -112,7 +112,7 @@ class Tagger:
 
     def tag_ids(self, sentences: list[np.ndarray]) -> list[np.ndarray]:
         """The ids of the tags, from those of the words."""
-        raise NotImplementedError
+        raise NotImplementedError  # each tagger has its own
 
 
 class MajorityTagger(Tagger):
@@ -120,9 +120,8 @@ class MajorityTagger(Tagger):
 
     def settle(self) -> None:
         often = self.counts.emission.sum(1, keepdims=True)
-        self.best = (self.counts.emission + 1e-6 * often / often.sum()).argmax(
-            0
-        )  # of equal counts, the more frequent tag
+        of_equals_the_commoner = 1e-6 * often / often.sum()
+        self.best = (self.counts.emission + of_equals_the_commoner).argmax(0)
 
     def tag_ids(self, sentences: list[np.ndarray]) -> list[np.ndarray]:
         return [self.best[ids] for ids in sentences]

@@ -33,10 +33,13 @@ def run(arguments: list[str]) -> int:
     if options.max_bytes is not None and options.max_bytes < 1:
         raise ValueError(f"--max-bytes is {options.max_bytes}: it must be at least 1")
 
+    from tqdm import tqdm
+
     from minilm.classical.config import NgramConfig
+    from minilm.classical.hmm_train import Round
     from minilm.classical.tuning import tune_ngram
     from minilm.cli.writing import load_language_model, stream_text
-    from minilm.evaluation.hmm_rung import hmm_rung
+    from minilm.evaluation.hmm_rung import TRAINING, hmm_rung
     from minilm.evaluation.ladder import (
         counted_rungs,
         floor_rung,
@@ -52,7 +55,6 @@ def run(arguments: list[str]) -> int:
     from minilm.training.prepare import Prepared, train_tokenizer
 
     checkpoints = [load_language_model(folder) for folder in options.runs]
-    names = {checkpoint.state.get("data") for checkpoint in checkpoints} or {options.data}
     for folder, checkpoint in zip(options.runs, checkpoints, strict=True):
         if checkpoint.state.get("data") != checkpoints[0].state.get("data"):
             raise ValueError(
@@ -64,7 +66,7 @@ def run(arguments: list[str]) -> int:
                 f"{folder} and {options.runs[0]} have different tokenizers: one ladder needs one vocabulary, train the second "
                 f"with --tokenizer {checkpoints[0].path / 'tokenizer.json'}"
             )
-    corpus = load_corpus(names.pop() or options.data)
+    corpus = load_corpus((checkpoints and checkpoints[0].state.get("data")) or options.data)
     tokenizer = checkpoints[0].tokenizer if checkpoints else train_tokenizer("bpe", corpus, 1024)
     sides = (encode_corpus(documents, tokenizer) for documents in (corpus.train, corpus.validation))
     prepared = Prepared(tokenizer, *sides)
@@ -77,7 +79,13 @@ def run(arguments: list[str]) -> int:
     config = tune_ngram(NgramConfig(vocab_size=tokenizer.vocab_size), prepared.train.ids, end)
     rungs = [uniform_rung(held_out, tokenizer, max_bytes=options.max_bytes)]
     counted = list(counted_rungs(prepared.train, held_out, tokenizer, config, **how))
-    hidden, _ = hmm_rung(prepared.train, held_out, tokenizer, **how)
+    rounds = {"total": TRAINING.iterations, "desc": "hidden Markov model", "unit": "round", "leave": False}
+    with tqdm(**rounds, disable=options.json, dynamic_ncols=True) as bar:  # its learning takes a minute
+
+        def on_round(done: Round) -> None:
+            bar.update(min(done.number, 1))  # the first is the guess
+
+        hidden, _ = hmm_rung(prepared.train, held_out, tokenizer, on_round=on_round, **how)
     rungs += sorted([*(rung for rung, _ in counted[:-1]), hidden], key=lambda rung: -rung.bits_per_byte)
     rungs.append(counted[-1][0])
     for folder, checkpoint in zip(options.runs, checkpoints, strict=True):

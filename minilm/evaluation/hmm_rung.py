@@ -1,11 +1,12 @@
 """The rung of the hidden Markov model: learned where the ladder stands, on as much text as a few seconds allow."""
 
 import time
+from collections.abc import Callable
 
 import numpy as np
 
 from minilm.classical.config import HMMConfig, HMMTraining
-from minilm.classical.hmm_train import learn_hmm
+from minilm.classical.hmm_train import Round, learn_hmm
 from minilm.evaluation.ladder import Rung, Writer, model_rung
 from minilm.models.hmm_lm import HmmLM
 from minilm.text.token_file import TokenFile
@@ -26,12 +27,14 @@ def hmm_rung(
     seed: int = 0,
     write: Writer | None = None,
     max_bytes: int | None = None,
+    on_round: Callable[[Round], None] | None = None,
 ) -> tuple[Rung, HmmLM]:
-    """A hidden Markov model of the first most_tokens of `train`, and its rung."""
+    """A hidden Markov model of the first most_tokens of `train`, and its rung; `on_round` hears of each round of learning."""
     started = time.perf_counter()
     ids = np.asarray(train.ids[:most_tokens])
     config = HMMConfig(tokenizer.vocab_size, n_states)
-    model = HmmLM(learn_hmm(config, ids, tokenizer.end_of_text, training, np.random.default_rng(seed))[0])
+    learned, _ = learn_hmm(config, ids, tokenizer.end_of_text, training, np.random.default_rng(seed), on_round)
+    model = HmmLM(learned)
     seconds = time.perf_counter() - started
     return model_rung(
         f"HMM, {n_states} states", model, validation, tokenizer, seconds, write=write, max_bytes=max_bytes

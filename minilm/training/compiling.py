@@ -41,11 +41,8 @@ def try_compile(device: str, patience: float = PATIENCE, command: Callable[[str]
     started = time.monotonic()
     package = str(Path(__file__).resolve().parents[2])
     paths = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))
-    environment = {
-        **os.environ,
-        "PYTHONPATH": paths,
-        "TORCHINDUCTOR_COMPILE_THREADS": "1",
-    }  # no children that would stay
+    no_children = {"TORCHINDUCTOR_COMPILE_THREADS": "1"}  # they would stay
+    environment = {**os.environ, "PYTHONPATH": paths, **no_children}
     try:
         done = subprocess.run(
             command(device), env=environment, capture_output=True, text=True, timeout=patience, check=False

@@ -114,9 +114,7 @@ def train_in_folder(
     def save(step: int, model: nn.Module, record: Record) -> None:
         nonlocal saved
         for path in newest_first(run):
-            if (
-                step_of(path) or 0
-            ) > step:  # of a run that then went on from an earlier step: from here it takes another way
+            if (step_of(path) or 0) > step:  # the run went on from an earlier step: from here it takes another way
                 remove_directory(path)
         save_checkpoint(
             run, model, tokenizer, step=step, validation=record.get("validation"), optimizer=optimizer, batches=batches,

@@ -45,24 +45,30 @@ def parts_of(path: str | Path) -> list[Path]:
 def verify_run(path: str | Path) -> list[str]:
     """What is wrong with a run, or with one checkpoint, a line a finding; none if all of it is what was saved."""
     findings: list[str] = []
+    broken: set[str] = set()  # token files that are damaged in themselves
 
-    def look(check: Callable[..., Any], *what: Any) -> None:
+    def look(check: Callable[..., Any], *what: Any) -> bool:
         try:
             check(*what)
         except (OSError, ValueError) as error:
             findings.append(str(error))
+            return False
+        return True
 
     for part in parts_of(path):
         if part.suffix == ".tokens":
-            look(verify_token_file, part)
+            broken |= set() if look(verify_token_file, part) else {part.name}
         elif part.name != LOG:
             look(check_checkpoint, part)
     run = Path(path)
     if newest := newest_whole(run):
         state = read_json(newest / "state.json", state=dict)["state"]
-        told = any(".tokens" in finding for finding in findings)  # once is enough for a file
-        if "files" in state and not told:
-            look(check_files, run, state["files"])
+        files = state.get("files", {})
+        unsaid = (
+            [{name: files[name]} for name in files if name not in broken] if isinstance(files, Mapping) else [files]
+        )
+        for described in unsaid:
+            look(check_files, run, described)
         if "log" in state:
             look(_check_log, run / LOG, state["log"])
     return findings
