@@ -14,7 +14,9 @@ from minilm.classical.config import NgramConfig
 from minilm.classical.ngram import NgramLM
 from minilm.cli.convert import run as convert
 from minilm.cli.main import main
-from minilm.decoding.quantize import GROUP, quantize, to_int8
+from minilm.cli.writing import load_writer
+from minilm.decoding.quantize import GROUP, QuantizedLinear, product, quantize, to_int8
+from minilm.fast.matvec import product as fast_product
 from minilm.finetuning.adapters import adapt
 from minilm.finetuning.heads import SequenceClassifier
 from minilm.finetuning.lora_config import LoRAConfig
@@ -160,6 +162,19 @@ def test_every_verb_reads_a_small_model(
     assert any(rung["model"] == "small" for rung in rungs)
     assert main(["describe", out, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["weights"] == weights_of(Path(out))
+
+
+def test_a_small_model_writes_by_the_kernels_and_is_rounded_once(room: Path, tmp_path: Path, capsys: Capture) -> None:
+    """--fast gives each rounded map the compiled product; --int8 has nothing left to do and says so."""
+    out = str(tmp_path / "small")
+    assert convert([str(room / "adapter"), "--merge", "--int8", "--out", out]) == 0
+    for fast, wanted in ((False, product), (True, fast_product)):
+        model, _ = load_writer(out, fast=fast)
+        rounded = [part for part in model.model.modules() if isinstance(part, QuantizedLinear)]
+        assert rounded and all(part.product is wanted for part in rounded)
+    capsys.readouterr()
+    assert main(["generate", out, "--int8", "--prompt", "the"]) == 2
+    assert f"{out} is rounded already: leave out --int8" in capsys.readouterr().err
 
 
 def iter_input(text: str) -> Any:

@@ -7,6 +7,8 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -297,3 +299,24 @@ def test_silence_is_zeros_without_a_gradient() -> None:
     table = Embedding(9, 4)
     silence(table)
     assert not table(torch.tensor([[8, 0, 3]])).any() and not table.weight.requires_grad
+
+
+class OnApple:
+    """Positions on a device that knows no float64, as Apple's GPUs: whoever does not fetch them first gets a TypeError."""
+
+    device = SimpleNamespace(type="mps")
+
+    def to(self, device: torch.device) -> Tensor:
+        assert device == torch.device("cpu")
+        return torch.tensor([3, 0, 70])
+
+    def double(self) -> Tensor:
+        raise TypeError("this device has no float64")
+
+
+def test_angles_for_a_device_without_float64_are_made_on_the_cpu() -> None:
+    angles: Any = rotary_angles
+    assert torch.equal(angles(OnApple(), 8, 500.0), rotary_angles(torch.tensor([3, 0, 70]), 8, 500.0))
+    x = torch.randn(3, 8, dtype=torch.float32)
+    for rotate in (rotate_half_split, rotate_interleaved):
+        assert rotate(x, angles(OnApple(), 8, 500.0)).dtype is torch.float32
