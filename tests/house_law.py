@@ -66,7 +66,7 @@ TORCH_KERNELS = {"softmax", "log_softmax", "layer_norm", "rms_norm", "group_norm
 CORE = ["layers/basic.py", "layers/attention.py", "layers/blocks.py", "layers/kv_cache.py", "models/gpt.py"]
 CORE += ["training/loss.py", "training/loop.py", "decoding/generate.py", "classical/ngram.py"]
 CLI_SUPPORT = {"__init__", "answers", "counted", "decoding", "describing", "main", "model_options", "options"}
-CLI_SUPPORT |= {"run_folder", "skilled", "talk", "word_vectors", "writing"}
+CLI_SUPPORT |= {"run_folder", "skilled", "talk", "watching", "word_vectors", "writing"}
 
 # file -> why its tests may be skipped where something is missing
 SKIPS: dict[str, str] = {

@@ -19,11 +19,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from minilm.classical.config import HMMTraining
 from minilm.cli.main import VERBS, main
+from minilm.cli.model_options import CONFIGS, names_of, options_of
+from minilm.cli.options import flag_of
+from minilm.cli.train import MODELS
 from minilm.models.config import GPTConfig
 from minilm.models.gpt import GPT
 from minilm.text.tokenizer import ByteTokenizer, CharTokenizer
 from minilm.training.checkpoint import save_checkpoint
+from minilm.training.config import TrainConfig
 from minilm.training.storage import MANIFEST
 
 Capture = pytest.CaptureFixture[str]
@@ -31,15 +36,14 @@ LINE = "The {} went to the {} and said: where is my {}?\n"
 WORDS = ("cat", "moon", "river", "old man", "spoon", "fox", "letter")
 TEXT = "".join(LINE.format(a, b, c) for a in WORDS for b in WORDS for c in WORDS)[:6000]
 SHAPE = ["--model", "gpt", "--d-model", "16", "--n-layers", "1", "--n-heads", "2", "--context-length", "16"]
-# Flags for any kind of model.
-ANY = ["--batch-size", "3", "--threads", "1", "--dtype", "float32", "--tokenizer", "byte", "--json"]
-SMALL = [*SHAPE, *ANY]
 STEPS = 6
+ANY = ["--tokenizer", "byte", "--json"]  # flags for any kind of model
+SMALL = [*SHAPE, *ANY, "--batch-size", "3", "--threads", "1", "--dtype", "float32", "--steps", str(STEPS)]
 
 
 def train(data: object, out: object, *more: str) -> int:
     flags = ANY if "ngram" in more else SMALL
-    return main(["train", "--data", str(data), "--out", str(out), "--steps", str(STEPS), *flags, *more])
+    return main(["train", "--data", str(data), "--out", str(out), *flags, *more])
 
 
 def listing(folder: Path) -> dict[str, int]:
@@ -451,6 +455,46 @@ def test_rare_flags_are_in_help_all_only(capsys: Capture) -> None:
         shown[flag] = capsys.readouterr().out
     assert "--minutes" in shown["--help"] and "--beta2" not in shown["--help"]
     assert "--beta2" in shown["--help-all"] and "==SUPPRESS==" not in shown["--help-all"]
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_the_help_of_a_kind_shows_its_options_and_what_is_taken(kind: str, capsys: Capture) -> None:
+    """None that `refuse_foreign` would refuse, and all that it would not."""
+    with pytest.raises(SystemExit):
+        main(["train", "--model", kind, "--help-all"])
+    text = " ".join(capsys.readouterr().out.split())
+    no_flag = {"discounts", "cell", "no_token", "seed"}  # set by what else is chosen, or a flag of every kind
+    names = set().union(*map(names_of, (TrainConfig, HMMTraining, *CONFIGS.values()))) - no_flag
+    assert {name for name in names if f"[{flag_of(name)} " in text} == options_of(kind) - no_flag
+    rates = {"speedrun": "0.01", "gpt": "0.002", "llama": "0.002", "lstm": "0.01", "glove": "0.05"}
+    if kind in rates:
+        assert f"(default: {rates[kind]})" in text[text.index("--learning-rate FLOAT ") :][:120]
+    for absent in ("None", "SUPPRESS"):
+        assert absent not in text
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["tran", "--data", "x"], "train"),
+        (["train", "--mintues", "3"], "--minutes"),
+        (["generate", "x", "--promt", "y"], "--prompt"),
+    ],
+)
+def test_a_slip_of_the_keyboard_is_named(words: list[str], meant: str, capsys: Capture) -> None:
+    assert main(words) == 2
+    assert f"; did you mean {meant}?" in complaint(capsys)
+
+
+def test_nothing_is_suggested_for_what_is_like_nothing(capsys: Capture) -> None:
+    assert main(["zzz"]) == main(["train", "--zzzzz"]) == 2
+    assert "did you mean" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("kind", "flag"), [("ngram", "--steps"), ("ngram", "--minutes"), ("hmm", "--learning-rate")])
+def test_what_counts_refuses_the_options_of_gradients(kind: str, flag: str, room: Path, capsys: Capture) -> None:
+    assert main(["train", "--data", str(room / "text.txt"), "--model", kind, flag, "1"]) == 2
+    assert f"{flag} is no option of model {kind}" in complaint(capsys)
 
 
 def generated(capsys: Capture, folder: Path, *more: str) -> str:

@@ -298,6 +298,14 @@ def test_two_processes_in_one_run(room: Path, tmp_path: Path, capsys: Capture, s
     assert "has done all" in capsys.readouterr().out
 
 
+def test_a_run_whose_minutes_are_used_says_so(room: Path, tmp_path: Path, capsys: Capture) -> None:
+    assert train(room, tmp_path / "run", "--minutes 0.001 --steps 500000") == 0
+    capsys.readouterr()
+    assert main(["train", "--resume", str(tmp_path / "run")]) == 0
+    shown = capsys.readouterr().out
+    assert "has used all 0.001 minutes" in shown and "going on" not in shown
+
+
 def test_no_lock_is_put_where_it_does_not_belong(room: Path, tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "text.doc").touch()

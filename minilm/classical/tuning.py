@@ -29,6 +29,15 @@ def k_fold(n: int, k: int) -> list[tuple[list[int], list[int]]]:
     return [([i for i in range(n) if i % k != fold], list(range(fold, n, k))) for fold in range(k)]
 
 
+def grid(space: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """All combinations of the choices, the last one changing fastest; none where an option has no choices.
+
+    >>> grid({"order": [2, 3], "k": [0.5, 0.1]})
+    [{'order': 2, 'k': 0.5}, {'order': 2, 'k': 0.1}, {'order': 3, 'k': 0.5}, {'order': 3, 'k': 0.1}]
+    """
+    return [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
+
+
 def grid_search(score: Callable[..., float], choices: Mapping[str, Sequence[Any]]) -> tuple[dict[str, Any], float]:
     """The combination of choices with the smallest score, and that score; `score` takes the choices by name.
 
@@ -39,8 +48,7 @@ def grid_search(score: Callable[..., float], choices: Mapping[str, Sequence[Any]
     ({'order': 3, 'k': 0.1}, 0.1)
     """
     best, least = None, float("inf")
-    for values in itertools.product(*choices.values()):
-        settings = dict(zip(choices, values, strict=True))
+    for settings in grid(choices):
         value = score(**settings)
         if value < least:
             best, least = settings, value

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from minilm import __version__
-from minilm.cli.options import as_typed
+from minilm.cli.options import as_typed, did_you_mean
 
 # verb -> what `--help` says of it. The first four are all that a beginner needs; `--help-all` shows the rest.
 VERBS = {
@@ -119,7 +119,7 @@ def run_verb(verb: str, rest: list[str]) -> int:
         print(f"minilm {__version__}")
         return 0
     if verb not in VERBS:
-        return complain(f"unknown verb {verb!r}: choose one of {', '.join(VERBS)}")
+        return complain(f"unknown verb {verb!r}: choose one of {', '.join(VERBS)}{did_you_mean(verb, VERBS)}")
     return importlib.import_module(f"minilm.cli.{verb}").run(rest) or 0
 
 

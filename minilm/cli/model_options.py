@@ -11,7 +11,7 @@ from minilm.cli.options import make_config, typed_values
 from minilm.models.config import GPTConfig, SpeedrunConfig, gpt2_config, llama_config
 from minilm.models.rnn_config import CELLS, RNNConfig
 from minilm.training.config import TrainConfig
-from minilm.training.recipes import SHAPES
+from minilm.training.recipes import RECIPES, SHAPES
 
 CONFIGS = {
     **{"speedrun": SpeedrunConfig, "gpt": GPTConfig, "llama": GPTConfig},
@@ -23,13 +23,36 @@ MOST_PARAMETERS = 10**10  # 40 GB in float32; what is beyond is a slip of the ke
 MOST_TOKENS = 10**8  # in one batch: their logits alone would be 400 GB
 
 
+def options_of(kind: str) -> set[str]:
+    """The names of the options that this kind of model and its training have."""
+    training = {"ngram": {"seed"}, "hmm": {"seed", "minutes"} | names_of(HMMTraining), "glove": set()}
+    return names_of(CONFIGS[kind]) | training.get(kind, names_of(TrainConfig))
+
+
+def names_of(config: type) -> set[str]:
+    """The names of the fields of a dataclass."""
+    return {field.name for field in dataclasses.fields(config)}
+
+
+def defaults_of(kind: str) -> dict[str, Any]:
+    """What is taken for the options of this kind that nobody chose."""
+    if kind == "glove":
+        return {}
+    model = dataclasses.asdict(model_options(kind, {}, vocab_size=1024))
+    training = RECIPES.get(kind, {}) | {"minutes": "3, without --steps", "steps": "what the minutes allow"}
+    special = {
+        "llama": {"d_ff": "8/3 of d_model"},
+        "ngram": {"order": "the best on text kept aside"},
+        "hmm": {"minutes": "as many as the rounds take"},
+    }
+    return {**model, **training, **special.get(kind, {})}
+
+
 def refuse_foreign(kind: str, chosen: dict[str, Any]) -> None:
     """ValueError for an option of other kinds of model, which this kind would not look at."""
-    names = {name: {field.name for field in dataclasses.fields(config)} for name, config in CONFIGS.items()}
-    names["hmm"] |= {field.name for field in dataclasses.fields(HMMTraining)}
-    common = names[kind] | {field.name for field in dataclasses.fields(TrainConfig)}
-    for option in chosen:
-        if option not in common and (kinds := [name for name in CONFIGS if option in names[name]]):
+    options = {name: options_of(name) for name in CONFIGS}
+    for option in set(chosen) - options[kind]:
+        if kinds := [name for name in CONFIGS if option in options[name]]:
             raise ValueError(f"{option} is no option of model {kind} (it belongs to {', '.join(kinds)}): leave it out")
 
 

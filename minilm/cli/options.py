@@ -2,13 +2,14 @@
 
 import argparse
 import dataclasses
+import difflib
 import os
 import re
 import shutil
 import sys
 import tomllib
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -33,7 +34,10 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--help-all", action="store_true", help="show every option")
 
     def error(self, message: str) -> NoReturn:
-        raise argparse.ArgumentError(None, message)
+        unknown = re.search(r"unrecognized arguments: (--[\w-]+)", message)
+        raise argparse.ArgumentError(
+            None, message + (did_you_mean(unknown[1], self._option_string_actions) if unknown else "")
+        )
 
     def option(self, *names: str, rare: bool = False, help: str, **settings: Any) -> None:
         """Add a flag; a rare one is left out of `--help`."""
@@ -47,10 +51,12 @@ class Parser(argparse.ArgumentParser):
         shown: Sequence[str] = (),
         skip: Sequence[str] = (),
         defaults: Mapping[str, Any] | None = None,
+        hidden: Collection[str] = (),
     ) -> None:
         """A flag for each `option` of the dataclass: `context_length` becomes --context-length, a bool also --no-...
 
-        `defaults` are what the verb takes instead of the fields' own, for the help to say.
+        `defaults` are what the verb takes instead of the fields' own, for the help to say. Hidden flags are read, and no help
+        shows them.
         """
         hints, own = typing.get_type_hints(config), defaults or {}
         for field in dataclasses.fields(config):
@@ -60,13 +66,15 @@ class Parser(argparse.ArgumentParser):
             base = next(
                 part for part in (typing.get_args(hints[field.name]) or (hints[field.name],)) if part is not type(None)
             )
-            help = f"{field.metadata['help']} (default: {own.get(field.name, field.default)})"
+            help, default = field.metadata["help"], own.get(field.name, field.default)
+            if default is not None:  # else the sentence says what is taken
+                help = f"{help.partition(' (default')[0]} (default: {default})"
             choices = field.metadata.get("choices")
             settings: dict[str, Any] = {
                 "dest": field.name,
                 "default": None,
-                "rare": field.name not in shown,
-                "help": help,
+                "rare": field.name not in shown and field.name not in hidden,
+                "help": argparse.SUPPRESS if field.name in hidden else help,
             }
             if base is bool:
                 self.option(flag, action=argparse.BooleanOptionalAction, **settings)
@@ -85,6 +93,11 @@ class Parser(argparse.ArgumentParser):
             self.print_help()
             sys.exit(0)
         return self.parse_intermixed_args(arguments) if intermixed else self.parse_args(arguments)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """What an error about an unknown word adds, if a known one is much like it."""
+    return "".join(f"; did you mean {name}?" for name in difflib.get_close_matches(word, list(known), n=1))
 
 
 def flag_of(name: str) -> str:

@@ -10,9 +10,18 @@ from typing import Any
 from minilm.classical.config import HMMConfig, HMMTraining, NgramConfig
 from minilm.classical.glove_config import GloveConfig
 from minilm.cli.counted import COUNTED, train_counted
-from minilm.cli.model_options import fitting_shape, model_options, refuse_foreign
+from minilm.cli.model_options import (
+    CONFIGS,
+    defaults_of,
+    fitting_shape,
+    model_options,
+    names_of,
+    options_of,
+    refuse_foreign,
+)
 from minilm.cli.options import Parser, make_config, read_options, seed
 from minilm.cli.run_folder import in_order, new_run, recall, recall_plan
+from minilm.cli.watching import WATCHED, Watch, read_watch, recall_watch, watching
 from minilm.models.config import GPTConfig, SpeedrunConfig
 from minilm.models.rnn_config import CELLS, RNNConfig
 from minilm.training.config import TrainConfig
@@ -28,11 +37,15 @@ PLANNED = {"steps", "warmup", "eval_every"}  # what --minutes sets, as far as no
 SHOWN = ("minutes", "steps", "context_length", "n_layers", "d_model")
 
 
-def parser_of_train() -> Parser:
-    """The flags: those of the run, and one for every field of the models' and the training's configs."""
+def parser_of_train(kind: str = "speedrun") -> Parser:
+    """The flags: those of the run, and one for every field of the models' and the training's configs.
+
+    The help shows those of one kind of model, with what is taken for it.
+    """
     parser = Parser(
         "train",
-        "Train a model on a text. Everything about the run lies in the folder --out.",
+        "Train a model on a text. Everything about the run lies in the folder --out. What is said here of a model holds for "
+        f"{kind};\nminilm train --model KIND --help-all shows the options of another kind.",
         "minilm train --data my-novel.txt --minutes 2 --out checkpoints/novel",
     )
     parser.option("--data", metavar="TEXT", help="shakespeare, stories, or a file, folder, glob, .gz or .jsonl")
@@ -60,14 +73,19 @@ def parser_of_train() -> Parser:
     parser.option(
         "--json", rare=True, action="store_true", default=None, help="one JSON object at the end, no progress bar"
     )
-    for config in (TrainConfig, GPTConfig, SpeedrunConfig, RNNConfig, NgramConfig, HMMConfig, HMMTraining, GloveConfig):
-        parser.add_config(config, SHOWN, skip=("discounts", "seed", "cell"))
+    own = (CONFIGS[kind], TrainConfig) if kind == "glove" else (TrainConfig, CONFIGS[kind])
+    every = (*own, GPTConfig, SpeedrunConfig, RNNConfig, NgramConfig, HMMConfig, HMMTraining, GloveConfig)
+    hidden = set().union(*map(names_of, every)) - options_of(kind)
+    for config in every:  # a flag that two have is the first one's
+        parser.add_config(config, SHOWN, ("discounts", "seed", "cell"), defaults_of(kind), hidden)
+    parser.add_config(Watch, hidden=names_of(Watch) if kind in (*COUNTED, "glove") else ())
     return parser
 
 
 def run(arguments: list[str]) -> int:
     """Parse the flags and train."""
-    chosen = read_options(parser_of_train(), arguments)
+    named = [kind for kind in MODELS if kind in arguments or f"--model={kind}" in arguments]
+    chosen = read_options(parser_of_train(*named[:1]), arguments)
     for name, wanted in TYPES.items():
         if not isinstance(chosen.get(name, wanted()), wanted):
             raise ValueError(f"{name} is {chosen[name]!r}: it must be of type {wanted.__name__}")
@@ -83,6 +101,7 @@ def run(arguments: list[str]) -> int:
     kind = chosen.get("model", "speedrun")
     if kind not in MODELS:
         raise ValueError(f"model {kind!r} is unknown: choose one of {', '.join(MODELS)}")
+    watch = read_watch(chosen, trained=kind not in (*COUNTED, "glove"))
     if kind == "glove":
         from minilm.cli.word_vectors import train_vectors
 
@@ -98,10 +117,12 @@ def run(arguments: list[str]) -> int:
     name = Path(str(chosen["data"])).stem.replace("*", "all") or "text"
     out = Path(chosen.get("out") or minilm_home() / "checkpoints" / f"{name}-{kind}")
     with new_run(out):
-        return begin(kind, chosen, train_config, out, say, as_json)
+        return begin(kind, chosen, train_config, watch, out, say, as_json)
 
 
-def begin(kind: str, chosen: dict[str, Any], train_config: TrainConfig, out: Path, say: Any, as_json: bool) -> int:
+def begin(
+    kind: str, chosen: dict[str, Any], train_config: TrainConfig, watch: Watch, out: Path, say: Any, as_json: bool
+) -> int:
     """A new run in the folder `out`: corpus, tokenizer, model, and then to `finish`, or to `train_counted`."""
     from minilm.cli.doctor import refuse_wrong_device
     from minilm.fast.choose import parts_for, with_kernels
@@ -113,6 +134,7 @@ def begin(kind: str, chosen: dict[str, Any], train_config: TrainConfig, out: Pat
     from minilm.training.verify import describe_files
 
     about = {"data": str(chosen["data"]), "device": chosen.get("device", "auto"), "plain": chosen.get("plain", False)}
+    about |= {} if watch == Watch() else {WATCHED: dataclasses.asdict(watch)}
     device = pick_device(about["device"])
     if kind not in COUNTED:
         refuse_wrong_device(device, train_config.dtype, about["plain"], kind)
@@ -160,7 +182,7 @@ def resume(directory: str, say: Any, as_json: bool) -> int:
             "there is nothing to resume"
         )
     train_config = recall_plan(checkpoint, "train", TrainConfig)
-    about = recall(checkpoint, "data", "device", "plain", "files")
+    about = recall(checkpoint, "data", "device", "plain", "files", *({WATCHED} & set(checkpoint.state)))
     prepared = Prepared(
         checkpoint.tokenizer, *(verify_token_file(run_folder / name, checkpoint.tokenizer) for name in TOKENS)
     )
@@ -172,6 +194,9 @@ def resume(directory: str, say: Any, as_json: bool) -> int:
     model = with_kernels(about["plain"], model)
     if checkpoint.step >= train_config.steps:
         say(f"{directory} has done all {train_config.steps:,} steps of its plan")
+        return 0
+    if train_config.minutes is not None and checkpoint.state.get("seconds", 0.0) >= 60 * train_config.minutes:
+        say(f"{directory} has used all {train_config.minutes:g} minutes of its plan")
         return 0
     say(f"going on after step {checkpoint.step:,} of {train_config.steps:,}")
     return finish(model, prepared, train_config, run_folder, about, checkpoint, say, as_json)
@@ -198,10 +223,12 @@ def finish(
     say(f"{model.kind} with {n_parameters:,} parameters on {next(model.parameters()).device}")
     config = with_compile(config, next(model.parameters()).device.type, say)
     part = loss_part(about["plain"], config.compile, model)
-    with in_order("train", out):
+    watch, start = recall_watch(about), checkpoint.step if checkpoint else 0
+    looking = watching(watch, out, model, prepared.tokenizer, seed=config.seed, start=start, quiet=as_json)
+    with in_order("train", out), looking as on_step:
         history = run_training(
             model, prepared, config, out,
-            about=about, resume=checkpoint, say=say, progress=not as_json, free=free, **part,
+            about=about, resume=checkpoint, on_step=on_step, say=say, progress=not as_json, free=free, **part,
         )  # fmt: skip
         if history:
             plot_loss(read_log(out / "log.jsonl"), out / "loss.png")

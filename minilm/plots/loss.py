@@ -45,10 +45,16 @@ def draw_training(axes: Any, history: Sequence[Mapping[str, Any]]) -> None:
     """The loss of each step, thin, and in its middle the mean over a thirtieth of the run."""
     steps, loss = np.array([(record["step"], record["loss"]) for record in history]).T
     window = max(1, len(loss) // 30)
-    mean = np.convolve(loss, np.ones(window) / window, mode="valid")
+    places, mean = running_mean(steps, loss, window)
     label = f"training (mean of {window} steps)" if window > 1 else "training"
     axes.plot(steps, loss, color=GREY, linewidth=1)
-    axes.plot(steps[window // 2 :][: len(mean)], mean, color=INK, linewidth=2, label=label)
+    axes.plot(places, mean, color=INK, linewidth=2, label=label)
+
+
+def running_mean(x: np.ndarray, y: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
+    """The mean of each `window` numbers of y (N,) in a row, and where its middle lies on x (N,): both (N - window + 1,)."""
+    mean = np.convolve(y, np.ones(window) / window, mode="valid")
+    return x[window // 2 :][: len(mean)], mean
 
 
 def draw_validation(axes: Any, checks: Sequence[tuple[int, float]]) -> None:

@@ -63,6 +63,41 @@ def accumulate_gradients(
     return total, sum(counts)
 
 
+class Crew:
+    """Who trains: this process alone. `distributed.Team` has the same methods for several, who share each batch."""
+
+    leads = True  # of several one process speaks, logs and saves
+
+    def ready(self, model: nn.Module, config: TrainConfig) -> Optimizer:
+        """Make the model ready to be trained, and its optimizer."""
+        return build_optimizer(model, config)
+
+    def gradients(
+        self, model: nn.Module, batches: Sequence[Batch], loss: LossFunction, device: torch.device, half: bool
+    ) -> tuple[float, int]:
+        """`accumulate_gradients`; of several processes each gets the gradients of all."""
+        return accumulate_gradients(model, batches, loss, device, half)
+
+    def agree(self, seconds: float, signals: list[int]) -> tuple[float, list[int]]:
+        """The clock and the signals that count for all, so that all end at the same step."""
+        return seconds, signals
+
+    def lead(self, work: Callable[[], Any]) -> Any:
+        """What `work` gives, which is done once: by the process that leads, while the others wait for it."""
+        return work()
+
+    def score(self, evaluate: Callable[[nn.Module], Any], model: nn.Module) -> Any:
+        """What `evaluate` says of the model."""
+        return evaluate(model)
+
+    def whole(self, model: Any, optimizer: Optimizer) -> tuple[Any, Any]:
+        """Model and optimizer as a checkpoint asks for them, where each process holds only a part."""
+        return model, optimizer
+
+
+ALONE = Crew()
+
+
 @contextmanager
 def finish_the_step() -> Iterator[list[int]]:
     """Let Ctrl-C, SIGTERM and the closing of the terminal wait: the first only enters its number into the list, the second
@@ -99,6 +134,7 @@ def train(
     progress: bool = True,
     start: int = 0,
     seconds: float = 0.0,
+    crew: Crew = ALONE,
 ) -> list[Record]:
     """Train the model in place and return the history, one record a step.
 
@@ -113,11 +149,13 @@ def train(
     numbers restored. With config.minutes the run ends when the time is up, and the warm-down follows the clock where
     that is ahead of the steps. Time spent in `evaluate` and `on_step` is not counted.
 
+    `crew` is who trains; several processes call this alike, each with its own copy of all arguments.
+
     Raises TrainingFailed, before the weights are touched, if the loss or the gradient is infinite or not a number.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
-    optimizer = optimizer or build_optimizer(model, config)
+    optimizer = optimizer or crew.ready(model, config)
     device = next(model.parameters()).device
     half = pick_dtype(config.dtype, device) is torch.bfloat16
     forward: Any = torch.compile(model) if config.compile else model
@@ -128,7 +166,8 @@ def train(
     model.train()
     bar = tqdm(total=config.steps, initial=start, unit="step", disable=not progress, dynamic_ncols=True)
     with bar, finish_the_step() as signals:
-        while step < config.steps and seconds < limit and not (signals and history):
+        stop = signals
+        while step < config.steps and seconds < limit and not (stop and history):
             began = time.perf_counter()
             micro_batches = list(islice(stream, config.accumulation))
             if not micro_batches:
@@ -140,7 +179,7 @@ def train(
             for group in optimizer.groups:
                 group["lr"] = factor * group["base_lr"]
 
-            loss, tokens = accumulate_gradients(forward, micro_batches, loss_function, device, half)
+            loss, tokens = crew.gradients(forward, micro_batches, loss_function, device, half)
             norm = clip_grad_norm(model.parameters(), config.clip or math.inf)
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 optimizer.zero_grad()
@@ -152,7 +191,7 @@ def train(
 
             step += 1
             duration = time.perf_counter() - began
-            seconds += duration
+            seconds, stop = crew.agree(seconds + duration, signals)
             record: Record = {
                 "step": step,
                 "loss": loss,
@@ -164,7 +203,7 @@ def train(
             over = step == config.steps or seconds >= limit
             if evaluate and (over or (config.eval_every and step % config.eval_every == 0)):
                 model.eval()
-                record["validation"] = evaluate(model)
+                record["validation"] = crew.score(evaluate, model)
                 model.train()
             history.append(record)
             if on_step:
@@ -176,6 +215,6 @@ def train(
             read = sum(inputs.numel() for inputs, _ in micro_batches)
             bar.set_postfix_str(f"loss {loss:.3f} nats, {read / duration:,.0f} tokens/s")
     model.eval()
-    if signals and history:
-        history[-1]["interrupted"] = signals[0]
+    if stop and history:
+        history[-1]["interrupted"] = stop[0]
     return history

@@ -54,7 +54,7 @@ def open_log(run: Path, step: int = 0, mark: Mapping[str, Any] | None = None) ->
     """
     log, times = run / LOG, run / TIMES
     kept = b"" if mark is None else marked_part(log, mark)
-    timings = [timing for timing in _records(times) if timing["step"] <= step and mark is not None]
+    timings = [timing for timing in read_records(times) if timing["step"] <= step and mark is not None]
     make_directory(run)
     for path, content in ((log, kept), (times, b"".join(map(_line, timings)))):
         with whole_file(path) as unfinished:
@@ -88,8 +88,8 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
     A last line that was cut off by a crash is left out.
     """
-    seconds = {timing["step"]: timing.get("seconds") for timing in _records(path.with_name(TIMES))}
-    records = _records(path)
+    seconds = {timing["step"]: timing.get("seconds") for timing in read_records(path.with_name(TIMES))}
+    records = read_records(path)
     return [record | ({"seconds": seconds[record["step"]]} if record["step"] in seconds else {}) for record in records]
 
 
@@ -97,7 +97,7 @@ def _line(record: Mapping[str, Any]) -> bytes:
     return (json.dumps(record) + "\n").encode()
 
 
-def _records(path: Path) -> list[dict[str, Any]]:
+def read_records(path: Path) -> list[dict[str, Any]]:
     """The lines of a file that may be missing, up to the first that is not whole."""
     records: list[dict[str, Any]] = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
