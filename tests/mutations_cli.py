@@ -140,7 +140,7 @@ CLI: list[tuple[str, str, list[tuple[str, str, str]]]] = [
                 "step, value = checks[-1]",
             ),
             ("loss: the words run out of the picture", '"right" if late', '"left" if late'),
-            ("loss: the mean lags behind", "steps[window // 2 :][: len(mean)]", "steps[window - 1 :]"),
+            ("loss: the mean lags behind", "x[window // 2 :][: len(mean)]", "x[window - 1 :]"),
         ],
     ),
     (

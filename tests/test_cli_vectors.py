@@ -9,6 +9,7 @@ import pytest
 from minilm.classical.vector_file import read_vectors, write_vectors
 from minilm.classical.vectors import WordVectors
 from minilm.cli import predict, vectors
+from minilm.cli.main import main
 from minilm.cli.word_vectors import refuse_vectors, train_vectors
 from minilm.models.config import GPTConfig
 from minilm.models.gpt import GPT
@@ -154,3 +155,51 @@ def test_predict_says_that_vectors_predict_nothing(room: Path) -> None:
     """Not that minilm finetune could teach them to."""
     with pytest.raises(ValueError, match=r"holds word vectors, which .* predict nothing: try minilm vectors"):
         predict.run([str(room / "run"), "A book to remember."])
+
+
+def trained_from(room: Path, out: Path, source: Path, *more: str) -> tuple[np.ndarray, GPT]:
+    """The table of embeddings of a GPT that took one step of no length, and the model itself."""
+    words = f"train --data {room}/text.txt --out {out} --model gpt --n-layers 1 --n-heads 2 --context-length 8 --steps 1"
+    flags = ["--learning-rate", "0", "--vocab-size", "280", "--vectors", str(source), "--threads", "1", *more]
+    assert main([*words.split(), *flags]) == 0
+    checkpoint = load_checkpoint(out)
+    return checkpoint.model.embedding.weight.detach().numpy(), checkpoint
+
+
+def test_a_model_starts_from_vectors_of_words_or_of_tokens(room: Path, tmp_path: Path, capsys: Capture) -> None:
+    """Row by row what `start_with_vectors` promises, from a run and from a file; the width is that of the vectors."""
+    table, checkpoint = trained_from(room, tmp_path / "one", room / "run")
+    known, tokens = load_checkpoint(room / "run").model.vectors, checkpoint.tokenizer.token_bytes
+    rows = [i for i, token in enumerate(tokens) if token.startswith(b" ") and token[1:].decode("latin-1") in known.index]
+    assert len(rows) >= 4 and table.shape == (280, 4)
+    assert f"{len(rows)} of 280 tokens start with a vector" in capsys.readouterr().out
+    given = known.matrix[[known.index[tokens[i][1:].decode()] for i in rows]].astype(np.float64)
+    centred = given - given.mean(0)
+    np.testing.assert_allclose(table[rows] / table[rows].std(), centred / centred.std(), atol=1e-5)
+
+    letters = WordVectors(("%20", "a", "e"), np.array([[1.0, 2], [3, 5], [4, 1]]))
+    write_vectors(letters, tmp_path / "letters.txt")
+    table, checkpoint = trained_from(room, tmp_path / "two", tmp_path / "letters.txt", "--tokenizer", "byte")
+    assert "3 of" in capsys.readouterr().out
+    centred = letters.matrix - letters.matrix.mean(0)
+    rows = [checkpoint.tokenizer.encode(text)[0] for text in (" ", "a", "e")]
+    np.testing.assert_allclose(table[rows] / table[rows].std(), centred / centred.std(), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ("--model ngram", "--vectors is no option of model ngram"),
+        ("--model hmm", "--vectors is no option of model hmm"),
+        ("--model glove", "--vectors is no option of word vectors"),
+        ("--model gpt --d-model 8 --n-heads 2 --n-layers 1", "run: the vectors have 4 numbers, the model's embeddings 8"),
+        ("--model gpt --n-heads 3", "multiple"),
+        ("--model gpt --n-heads 2 --tokenizer char", "tokens have a vector"),
+    ],
+)
+def test_vectors_that_do_not_fit(flags: str, said: str, room: Path, tmp_path: Path, capsys: Capture) -> None:
+    words = f"train --data {room}/text.txt --out {tmp_path}/new --vectors {room}/run {flags}"
+    more = "" if "ngram" in flags or "hmm" in flags or "glove" in flags else " --steps 1"
+    assert main((words + more).split()) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()

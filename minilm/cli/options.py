@@ -198,13 +198,13 @@ def fresh_directory(path: str, otherwise: str = ", or go on with --resume") -> P
 
 
 @contextmanager
-def whole_or_nothing(directory: Path) -> Iterator[None]:
-    """After an error, take away what a new run has written, unless it holds a checkpoint to go on from."""
+def whole_or_nothing(directory: Path, kept: str = "step-*") -> Iterator[None]:
+    """After an error, take away what a new run has written, unless it holds a checkpoint, or what else is `kept`, to go on from."""
     existed = directory.exists()
     try:
         yield
     except BaseException:
-        if not any(directory.glob("step-*")):
+        if not any(directory.glob(kept)):
             shutil.rmtree(directory, ignore_errors=True)
             if existed:
                 directory.mkdir()

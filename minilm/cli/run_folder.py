@@ -22,15 +22,16 @@ class RunStopped(ValueError):
 
 
 @contextmanager
-def new_run(out: Path) -> Iterator[None]:
-    """The folder of a new run, which this process alone fills. After an error it is as before, unless it holds a checkpoint."""
+def new_run(out: Path, kept: str = "step-*") -> Iterator[None]:
+    """The folder of a new run, which this process alone fills. After an error it is as before, unless it holds a checkpoint, or
+    what else a run can go on from: a file that is `kept`."""
     if not (out / LOCK).exists():
         fresh_directory(str(out))  # no lock is put where it does not belong
     existed = out.exists()
     try:
         with lock_run(out):
             fresh_directory(str(out))
-            with whole_or_nothing(out):
+            with whole_or_nothing(out, kept):
                 yield
     except BaseException:
         if not existed:

@@ -22,6 +22,7 @@ from minilm.cli.model_options import (
 from minilm.cli.options import Parser, make_config, read_options, seed
 from minilm.cli.run_folder import in_order, new_run, recall, recall_plan
 from minilm.cli.watching import WATCHED, Watch, read_watch, recall_watch, watching
+from minilm.cli.word_vectors import start_with, take_vectors, train_vectors
 from minilm.models.config import GPTConfig, SpeedrunConfig
 from minilm.models.rnn_config import CELLS, RNNConfig
 from minilm.training.config import TrainConfig
@@ -32,7 +33,16 @@ MODELS = ("speedrun", "gpt", "llama", *CELLS, "ngram", "hmm", "glove")
 TOKENS = ("train.tokens", "validation.tokens")  # the two sides of the text, in the folder of the run
 STORED = {"llama": "gpt"} | dict.fromkeys(CELLS, "rnn")  # the kinds that checkpoints know by another name
 # The options of the run itself, which are no fields of a config.
-TYPES = {"data": str, "model": str, "out": str, "tokenizer": str, "device": str, "plain": bool, "json": bool}
+TYPES = {
+    "data": str,
+    "model": str,
+    "out": str,
+    "tokenizer": str,
+    "vectors": str,
+    "device": str,
+    "plain": bool,
+    "json": bool,
+}
 PLANNED = {"steps", "warmup", "eval_every"}  # what --minutes sets, as far as nobody else does
 SHOWN = ("minutes", "steps", "context_length", "n_layers", "d_model")
 
@@ -62,6 +72,12 @@ def parser_of_train(kind: str = "speedrun") -> Parser:
         "--tokenizer", rare=True, metavar="KIND", help="bpe, char, byte, or a saved tokenizer's file (default: bpe)"
     )
     parser.option("--config", rare=True, metavar="FILE", help="TOML file of options; flags win over it")
+    parser.option(
+        "--vectors",
+        rare=True,
+        metavar="SOURCE",
+        help="let the embeddings start from word vectors, of a run of --model glove or of a file; d_model becomes their width",
+    )
     parser.option("--device", rare=True, help="auto, cpu, cuda or mps (default: auto)")
     parser.option(
         "--plain",
@@ -103,10 +119,9 @@ def run(arguments: list[str]) -> int:
         raise ValueError(f"model {kind!r} is unknown: choose one of {', '.join(MODELS)}")
     watch = read_watch(chosen, trained=kind not in (*COUNTED, "glove"))
     if kind == "glove":
-        from minilm.cli.word_vectors import train_vectors
-
         return train_vectors(chosen, say, as_json)
     refuse_foreign(kind, chosen)
+    take_vectors(kind, chosen)
     train_config = make_config(TrainConfig, RECIPES.get(kind, {}), chosen)
     if train_config.minutes is None and "steps" not in chosen:
         train_config = dataclasses.replace(train_config, minutes=3.0)
@@ -160,7 +175,10 @@ def begin(
     if train_config.minutes is not None and kind not in CELLS:
         settings, train_config = fitting_shape(kind, chosen, train_config, prepared, build, about["plain"])
     set_seed(train_config.seed)
-    return finish(build(settings), prepared, train_config, out, about, None, say, as_json, PLANNED - set(chosen))
+    model = build(settings)
+    if "vectors" in chosen:
+        start_with(*chosen["vectors"], model, tokenizer, say)
+    return finish(model, prepared, train_config, out, about, None, say, as_json, PLANNED - set(chosen))
 
 
 def resume(directory: str, say: Any, as_json: bool) -> int:

@@ -90,3 +90,30 @@ def tokenizer_and_cut(how: str | None, corpus: Any, vocab_size: int) -> tuple[An
     tokenizer = train_tokenizer(how, corpus, vocab_size) if how in ("bpe", "char", "byte") else load_any(how)
     names = names_as_tokens(tokenizer.token_bytes)
     return tokenizer, lambda text: [names[i] for i in tokenizer.encode(text)]
+
+
+def take_vectors(kind: str, chosen: dict[str, Any]) -> None:
+    """Read the vectors that --vectors names, and let the model be as wide as they are, unless its width was chosen too."""
+    from minilm.cli.counted import COUNTED
+    from minilm.cli.vectors import load_vectors
+
+    if "vectors" not in chosen:
+        return
+    if kind in COUNTED:
+        raise ValueError(f"vectors is no option of model {kind}, which has no embeddings: leave it out")
+    source = chosen["vectors"]
+    chosen["vectors"] = source, load_vectors(source)
+    chosen.setdefault("d_model", chosen["vectors"][1].matrix.shape[1])
+
+
+def start_with(source: str, vectors: Any, model: Any, tokenizer: Any, say: Say) -> None:
+    """Let the model's embeddings start from these vectors, of words or of its tokens, whichever are known there."""
+    from minilm.models.start_vectors import names_as_tokens, names_as_words, start_with_vectors
+
+    both: list[Sequence[str | None]] = [names_as_words(tokenizer.token_bytes), names_as_tokens(tokenizer.token_bytes)]
+    names = max(both, key=lambda names: sum(name in vectors.index for name in names))
+    try:
+        found = start_with_vectors(model, names, vectors)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from None
+    say(f"{found:,} of {len(names):,} tokens start with a vector of {source}")

@@ -48,8 +48,13 @@ def split_labelled(
             if len(chosen) + len(group) <= room:
                 chosen += group
         tested.update(chosen or sorted(groups[1:], key=len)[0])
-    train = [example for i, example in enumerate(examples) if i not in tested]
-    return train, [examples[i] for i in sorted(tested)]
+    return parted(examples, sorted(tested))
+
+
+def parted(examples: Sequence[Labelled], tested: Sequence[int]) -> tuple[list[Labelled], list[Labelled]]:
+    """(training, test): the examples that are not `tested`, in their order, and those that are, in the order of the indices."""
+    chosen = set(tested)
+    return [example for i, example in enumerate(examples) if i not in chosen], [examples[i] for i in tested]
 
 
 def stratified_folds(examples: Sequence[Labelled], k: int, seed: int = 0) -> list[list[int]]:
@@ -79,10 +84,9 @@ def cross_validate(
     total = [[0] * len(labels) for _ in labels]
     accuracies, macro_f1s = [], []
     for fold in stratified_folds(examples, k, seed):
-        tested = set(fold)
-        train = [example for i, example in enumerate(examples) if i not in tested]
-        truth = [examples[i].label for i in fold]
-        given = list(fit_and_predict(train, [examples[i].text for i in fold]))
+        train, test = parted(examples, fold)
+        truth = [example.label for example in test]
+        given = list(fit_and_predict(train, [example.text for example in test]))
         accuracies.append(accuracy(given, truth))
         macro_f1s.append(macro_f1(given, truth))
         counts = confusion_matrix(given, truth, labels)

@@ -64,35 +64,17 @@ def accumulate_gradients(
 
 
 class Crew:
-    """Who trains: this process alone. `distributed.Team` has the same methods for several, who share each batch."""
-
-    leads = True  # of several one process speaks, logs and saves
-
-    def ready(self, model: nn.Module, config: TrainConfig) -> Optimizer:
-        """Make the model ready to be trained, and its optimizer."""
-        return build_optimizer(model, config)
+    """Who does the work of a step: this process alone. Several that share it have the same methods (`distributed.Team`)."""
 
     def gradients(
         self, model: nn.Module, batches: Sequence[Batch], loss: LossFunction, device: torch.device, half: bool
     ) -> tuple[float, int]:
-        """`accumulate_gradients`; of several processes each gets the gradients of all."""
+        """`accumulate_gradients`, of the batches as a whole."""
         return accumulate_gradients(model, batches, loss, device, half)
 
     def agree(self, seconds: float, signals: list[int]) -> tuple[float, list[int]]:
-        """The clock and the signals that count for all, so that all end at the same step."""
+        """The time and the signals that count, by which all end at the same step."""
         return seconds, signals
-
-    def lead(self, work: Callable[[], Any]) -> Any:
-        """What `work` gives, which is done once: by the process that leads, while the others wait for it."""
-        return work()
-
-    def score(self, evaluate: Callable[[nn.Module], Any], model: nn.Module) -> Any:
-        """What `evaluate` says of the model."""
-        return evaluate(model)
-
-    def whole(self, model: Any, optimizer: Optimizer) -> tuple[Any, Any]:
-        """Model and optimizer as a checkpoint asks for them, where each process holds only a part."""
-        return model, optimizer
 
 
 ALONE = Crew()
@@ -149,13 +131,13 @@ def train(
     numbers restored. With config.minutes the run ends when the time is up, and the warm-down follows the clock where
     that is ahead of the steps. Time spent in `evaluate` and `on_step` is not counted.
 
-    `crew` is who trains; several processes call this alike, each with its own copy of all arguments.
+    `crew` is who does the work of a step; several processes call this alike, each with its own model and batches.
 
     Raises TrainingFailed, before the weights are touched, if the loss or the gradient is infinite or not a number.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
-    optimizer = optimizer or crew.ready(model, config)
+    optimizer = optimizer or build_optimizer(model, config)
     device = next(model.parameters()).device
     half = pick_dtype(config.dtype, device) is torch.bfloat16
     forward: Any = torch.compile(model) if config.compile else model
@@ -203,7 +185,7 @@ def train(
             over = step == config.steps or seconds >= limit
             if evaluate and (over or (config.eval_every and step % config.eval_every == 0)):
                 model.eval()
-                record["validation"] = crew.score(evaluate, model)
+                record["validation"] = evaluate(model)
                 model.train()
             history.append(record)
             if on_step:
