@@ -6,6 +6,7 @@ CLASSICAL: list[tuple[str, str, list[tuple[str, str, str]]]] = [
         "minilm/classical/hmm_chain.py",
         "test_hmm_chain.py",
         [
+            ("exact: digits are lost before the number", "SMALLEST = 1e-290", "SMALLEST = 0.0"),
             ("forward: transition transposed", "beliefs[t] @ transition\n", "beliefs[t] @ transition.T\n"),
             ("observe: nothing believed after the impossible", "out=np.array(expected), where", "out=0 * joint, where"),
             (
@@ -56,6 +57,7 @@ CLASSICAL: list[tuple[str, str, list[tuple[str, str, str]]]] = [
                 "forms = (word, look(word))",
             ),
             ("tagger: filling is tagged", "self.emission.T[ids], lengths)", "self.emission.T[ids])"),
+            ("tagger: the rule is read backwards", "rule(before, tag)", "rule(tag, before)"),
             ("tagger: greedy forgets", "expected = self.transition[row[-1]]", "pass"),
             (
                 "tagger: the bigram is not asked",

@@ -182,6 +182,15 @@ def test_where_nothing_is_lost_scaling_is_exact():
     assert scaled.sum() == pytest.approx(log_forward(start, transition, likelihoods)[1].sum(), rel=1e-13)
 
 
+def test_digits_are_not_lost_before_the_number_is():
+    """Below 1e-308 a float keeps fewer and fewer digits: 1e-320 is known to one part in 2,000, and is not 0."""
+    start, transition = np.array([0.5, 0.5]), np.eye(2)
+    for n in range(140, 166):  # state 1 falls to 1e-280 ... 1e-330, and turns out to be right
+        likelihoods = np.array([[0.5, 0.5e-2]] * n + [[0.5e-2, 0.5]] * (2 * n))
+        right = (3 * n + 1) * np.log(0.5) + n * np.log(1e-2)
+        assert token_log_probs(start, transition, likelihoods).sum() == pytest.approx(right, abs=1e-9), n
+
+
 def test_a_state_that_cannot_be_does_not_weigh():
     """Row 99: behind a state that is impossible the future may weigh 1e10 at each step; inf times 0 would be NaN."""
     start, transition = np.array([1.0, 0.0]), np.eye(2)

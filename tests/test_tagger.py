@@ -113,6 +113,17 @@ def test_a_rule_is_never_broken() -> None:
     assert len(allowed) == (1 + len(TAGS)) * (1 + kinds) + 2 * kinds
 
 
+def test_a_rule_has_a_direction() -> None:
+    """DET before NOUN is forbidden here, NOUN before DET is not: training has met neither."""
+    single = [(("the",), ("DET",)), (("fox",), ("NOUN",))] * 20
+    tagger = HMMTagger(0.001, lambda before, tag: (before, tag) != ("DET", "NOUN")).fit(single)
+    assert tagger.predict([("fox", "the")]) == [["NOUN", "DET"]]
+    assert tagger.predict([("the", "fox")]) != [["DET", "NOUN"]]
+    place = {tag: i for i, tag in enumerate(tagger.tags)}
+    forbidden = tagger.transition[place["DET"], place["NOUN"]], tagger.transition[place["NOUN"], place["DET"]]
+    assert forbidden == (0.0, 0.5)
+
+
 def test_greedy_cannot_take_back() -> None:
     """The first word is likelier A; what follows fits B only. Viterbi knows when it has read on."""
     train = [(("x", "y"), ("A", "D"))] * 3 + [(("x", "z"), ("B", "C"))] * 2
