@@ -92,8 +92,15 @@ def multiplies_bfloat16(device: "torch.device") -> bool:
 
 
 def n_cores() -> int:
-    """Processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Processors this process may use. Those of torchrun that run on one machine share them."""
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, here // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))) if place()[1] > 1 else here
+
+
+def place() -> tuple[int, int]:
+    """The number of this process among those that torchrun has started together, and how many these are: (0, 1) without it."""
+    rank, size = (os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE"))
+    return (int(rank), int(size)) if rank.isdecimal() and size.isdecimal() else (0, 1)
 
 
 @contextmanager

@@ -53,10 +53,11 @@ def read_text(request: Request, default: str = "shakespeare") -> Prepared:
 
 
 @functools.lru_cache(maxsize=2)
-def prepare_text(data: str, split: float, tune: bool) -> Prepared:
+def prepare_text(data: str, split: float, tune: bool, whole: bool = False) -> Prepared:
+    """Both sides, as `read_text` says; with `whole` all of the corpus, with its own split."""
     if not 0 < split < 1:
         raise ValueError(f"split is {split}: it must lie between 0 and 1, both excluded")
-    if data.split(":")[0] == "stories":
+    if whole or data.split(":")[0] == "stories":
         corpus = load_corpus(data)
         sides = list(corpus.train), list(corpus.validation)
     else:

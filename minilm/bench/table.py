@@ -57,13 +57,17 @@ class Limit(NamedTuple):
 
 
 class Job(NamedTuple):
-    """One row to measure: its name and seed, about how many seconds it takes, how, and the settings that do not matter to it."""
+    """One row to measure: its name and seed, about how many seconds it takes, how, and the settings that do not matter to it.
+
+    Where `reads` is true, `measure` is given the rows before it.
+    """
 
     name: str
     seed: int
     seconds: float
-    measure: Callable[[], Row]
+    measure: Callable[..., Row]
     ignored: Sequence[str] = ()
+    reads: bool = False
 
 
 def measure(
@@ -77,6 +81,7 @@ def measure(
     known = {row_key(row): row for row in (read_rows(out) if out else [])}
     if out:
         out.open("a").close()  # a place where nothing can be written is better known before anything is measured
+    before: list[Row] = []
     bar = tqdm(total=round(sum(job.seconds for job in jobs)), unit="s", disable=not progress, dynamic_ncols=True)
     with bar:
         for job in jobs:
@@ -85,13 +90,15 @@ def measure(
             row: Row = {"row": job.name, "seed": job.seed, "settings": matter}
             if (key := row_key(row)) in known:
                 bar.total -= round(job.seconds)
+                before.append(known[key])
                 yield known[key]
                 continue
-            row |= job.measure()
+            row |= job.measure(before) if job.reads else job.measure()
             bar.update(round(job.seconds))
             if out:
                 with open(out, "a", encoding="utf-8") as file:
                     file.write(json.dumps(row) + "\n")
+            before.append(row)
             yield row
 
 

@@ -41,7 +41,10 @@ def listed(
     ranked = rank([one for one in found if not possible or one[0] > -math.inf])
     width = K if seats == "as before" else n_beams
     first = ranked[:width]
-    stopping = [(k, w) for _, k, w in (ranked if ends == "all" else first) if stops(k, w, V) in stop_tokens]
+    looked_at = first if ends in ("best", "stay") else ranked
+    stopping = [(k, w) for _, k, w in looked_at if stops(k, w, V) in stop_tokens]
+    if ends == "seats of their own":
+        stopping = stopping[:width]
     going = [(k, w) for _, k, w in (first if seats == "taken" else ranked) if stops(k, w, V) not in stop_tokens]
     if ends == "stay":
         going = [(k, w) for _, k, w in first]
@@ -192,6 +195,11 @@ EXPAND = Exercise(
             "all ends",
             mistaken(ends="all"),
             "`stopping` has only those stop tokens that are among the n_beams best of all: others have not earned it",
+        ),
+        Mistake(
+            "seats of their own for ends",
+            mistaken(ends="seats of their own"),
+            "n_beams is no number of stop tokens: `stopping` has those among the n_beams best of all places, mostly fewer",
         ),
         Mistake(
             "ends go on",

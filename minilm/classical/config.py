@@ -44,6 +44,16 @@ class NgramConfig:
 
 
 @dataclass(frozen=True)
+class OneDiscount:
+    """One number in place of all the discounts of a Kneser-Ney n-gram, as Kneser and Ney had it. ValueError if out of its range."""
+
+    discount: float | None = option(None, "taken from every count of every order (default: estimated)", low=0, high=1)
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclass(frozen=True)
 class HMMConfig:
     """The shape of a hidden Markov model. ValueError for a value out of its range."""
 

@@ -14,7 +14,7 @@ from minilm.models.config import SpeedrunConfig
 from minilm.training.config import TrainConfig
 
 CONTESTS = ("tokenizer", "ngram", "attention", "classical")
-TABLES = ("training", "blocks", "ablation", "decoding", "finetuning", "saving")
+TABLES = ("training", "blocks", "ablation", "decoding", "finetuning", "saving", "scaling")
 Number = TypeVar("Number", int, float)
 TOPICS = (*CONTESTS, *TABLES)
 SAID_OF_TOPICS = (
@@ -23,6 +23,7 @@ SAID_OF_TOPICS = (
     "and the n-gram. blocks (9 minutes): a block with one part changed. ablation: our recipe without one ingredient. "
     "decoding: tokens a second beside transformers. finetuning (3 minutes a seed): labels by pretrained and simple methods. "
     "saving: what checkpoints cost beside training. "
+    "scaling (10 minutes): small models predict a larger one, which is then trained. "
     "--data to --tune are for what trains, --out for all but the contests"
 )
 

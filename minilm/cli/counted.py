@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from minilm.classical.config import HMMConfig, HMMTraining, NgramConfig
+from minilm.classical.config import HMMConfig, HMMTraining, NgramConfig, OneDiscount
 from minilm.cli.options import make_config
 
 COUNTED: dict[str, Any] = {"ngram": NgramConfig, "hmm": HMMConfig}  # kind -> its config
@@ -20,6 +20,14 @@ class Learned(NamedTuple):
     model: Any
     sentence: str
     figures: dict[str, Any]
+
+
+def counted_config(kind: str, chosen: dict[str, Any]) -> Any:
+    """The config of a counted model; one `discount` for an n-gram stands for those of every order and count."""
+    config, discount = make_config(COUNTED[kind], chosen), make_config(OneDiscount, chosen).discount
+    if kind != "ngram" or discount is None:
+        return config
+    return dataclasses.replace(config, discounts=((discount,) * 3,) * config.order)
 
 
 def train_counted(
@@ -46,13 +54,13 @@ def train_counted(
 
 
 def learn_ngram(settings: NgramConfig, chosen: dict[str, Any], prepared: Any, as_json: bool) -> Learned:
-    """Count n-grams; without a chosen order, the best one on text kept aside."""
+    """Count n-grams; without a chosen order or discount, with the best order and discounts on text kept aside."""
     from minilm.classical.ngram import NgramLM
     from minilm.classical.tuning import tune_ngram
     from minilm.models.counted import CountedLM
 
     end = prepared.tokenizer.end_of_text
-    if "order" not in chosen and settings.smoothing != "maximum-likelihood":
+    if not {"order", "discount"} & set(chosen) and settings.smoothing != "maximum-likelihood":
         settings = tune_ngram(settings, prepared.train.ids, end)
     model = CountedLM(NgramLM(settings).fit(prepared.train.ids, end))
     sentence = f"counted {model.n_parameters:,} different n-grams up to order {settings.order}"

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from minilm import __version__
+from minilm.cli.crew import one_voice, refuse_several
 from minilm.cli.options import as_typed, did_you_mean
 
 # verb -> what `--help` says of it. The first four are all that a beginner needs; `--help-all` shows the rest.
@@ -59,7 +60,12 @@ def main(arguments: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="replace")
-    verb = arguments[0] if arguments else "--help"
+    with one_voice():
+        return run_and_report(arguments[0] if arguments else "--help", arguments)
+
+
+def run_and_report(verb: str, arguments: list[str]) -> int:
+    """Run the verb; what goes wrong becomes one line, and the exit code."""
     try:
         with stoppable():
             code = run_verb(verb, arguments[1:])
@@ -122,6 +128,8 @@ def run_verb(verb: str, rest: list[str]) -> int:
         return 0
     if verb not in VERBS:
         return complain(f"unknown verb {verb!r}: choose one of {', '.join(VERBS)}{did_you_mean(verb, VERBS)}")
+    if verb != "train":
+        refuse_several(f"{verb} works in one")
     return importlib.import_module(f"minilm.cli.{verb}").run(rest) or 0
 
 

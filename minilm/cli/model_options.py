@@ -1,12 +1,13 @@
 """From what was chosen on the command line to the config of a model: its kind's own options, and a shape that fits the minutes."""
 
 import dataclasses
+import functools
 import math
 from typing import Any
 
-from minilm.classical.config import HMMTraining
+from minilm.classical.config import HMMTraining, OneDiscount
 from minilm.classical.glove_config import GloveConfig
-from minilm.cli.counted import COUNTED
+from minilm.cli.counted import COUNTED, counted_config
 from minilm.cli.options import make_config, typed_values
 from minilm.models.config import GPTConfig, SpeedrunConfig, gpt2_config, llama_config
 from minilm.models.rnn_config import CELLS, RNNConfig
@@ -26,7 +27,8 @@ MOST_TOKENS = 10**8  # in one batch: their logits alone would be 400 GB
 def options_of(kind: str) -> set[str]:
     """The names of the options that this kind of model and its training have."""
     training = {"ngram": {"seed"}, "hmm": {"seed", "minutes"} | names_of(HMMTraining), "glove": set()}
-    return names_of(CONFIGS[kind]) | training.get(kind, names_of(TrainConfig))
+    own = {"ngram": names_of(OneDiscount)}.get(kind, set())
+    return names_of(CONFIGS[kind]) | own | training.get(kind, names_of(TrainConfig))
 
 
 def names_of(config: type) -> set[str]:
@@ -57,11 +59,11 @@ def refuse_foreign(kind: str, chosen: dict[str, Any]) -> None:
 
 
 def fitting_shape(
-    kind: str, chosen: dict[str, Any], config: TrainConfig, prepared: Any, build: Any, plain: bool
+    kind: str, chosen: dict[str, Any], config: TrainConfig, prepared: Any, build: Any, plain: bool, crew: Any
 ) -> tuple[Any, TrainConfig]:
-    """The configs of model and training that the minutes pay for; what was chosen stays."""
+    """The configs of model and training that the minutes pay for; what was chosen stays. `crew`: who will train it."""
     from minilm.fast.choose import loss_part
-    from minilm.training.budget import trial_seconds
+    from minilm.training.budget import step_seconds, trial_seconds
     from minilm.training.sizes import Candidate, choose_shape, rungs
 
     n_tokens = len(prepared.learned)
@@ -77,7 +79,8 @@ def fitting_shape(
         candidates.append(Candidate(settings, dataclasses.replace(config, batch_size=batch_size)))
 
     def seconds(candidate: Candidate) -> float:
-        return trial_seconds(build, candidate, prepared.learned, lambda model: loss_part(plain, False, model))
+        timer = functools.partial(step_seconds, crew=crew)
+        return trial_seconds(build, candidate, prepared.learned, lambda model: loss_part(plain, False, model), timer)
 
     most_steps = config.steps if "steps" in chosen else math.inf
     best = choose_shape(candidates, config.minutes or 0.0, n_tokens, seconds, most_steps)
@@ -88,7 +91,7 @@ def model_options(kind: str, chosen: dict[str, Any], vocab_size: int) -> Any:
     """The config of this kind of model from what was chosen."""
     chosen = {**chosen, "vocab_size": vocab_size}
     if kind in COUNTED:
-        return make_config(COUNTED[kind], chosen)
+        return counted_config(kind, chosen)
     if kind in CELLS:
         config: Any = make_config(RNNConfig, SHAPES.get(kind, {}), {**chosen, "cell": kind})
     elif kind == "speedrun":

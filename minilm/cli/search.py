@@ -10,13 +10,14 @@ from typing import Any
 from minilm.cli.options import Parser, read_options, seed
 from minilm.cli.run_folder import RunStopped, new_run
 from minilm.cli.search_report import RESULT, report, result_of
-from minilm.cli.search_space import N_DRAWN, check, plan_of
+from minilm.cli.search_space import N_DRAWN, check, plan_of, space_of
 from minilm.cli.searching import MODELS, STEPS, in_words
-from minilm.classical.config import NgramConfig
+from minilm.classical.config import NgramConfig, OneDiscount
 from minilm.models.config import GPTConfig, SpeedrunConfig
 from minilm.models.rnn_config import RNNConfig
 from minilm.training.config import TrainConfig
 from minilm.training.lock import lock_run
+from minilm.training.search import Range
 from minilm.training.storage import read_json, to_json
 from minilm.training.trials import Plan, TrialsFile, conduct
 
@@ -53,7 +54,7 @@ def parser_of_search() -> Parser:
     parser.option("--device", rare=True, help="auto, cpu, cuda or mps (default: auto)")
     parser.option("--plain", rare=True, action="store_true", default=None, help="only the readable parts, no fused kernel")
     parser.option("--json", rare=True, action="store_true", default=None, help="one JSON object at the end, no progress bar")
-    for config in (TrainConfig, GPTConfig, SpeedrunConfig, RNNConfig, NgramConfig):
+    for config in (TrainConfig, GPTConfig, SpeedrunConfig, RNNConfig, NgramConfig, OneDiscount):
         parser.add_config(config, SHOWN, LEFT_OUT, {"steps": STEPS}, hidden=("minutes",))
     return parser
 
@@ -105,7 +106,9 @@ def search(chosen: dict[str, Any], out: Path, say: Callable[[str], Any], as_json
         tried = conduct(plan, lambda options, budget: file.scores_of(plan.trials(options, budget), run_with(subject.score)))
     result = result_of(tried, plan, subject)
     write(out / RESULT, result)
-    save(plot_trials([(one.options, one.budget, one.scores) for one in tried], subject.score_name), out / PICTURE)
+    drawn = {name: choices.log for name, choices in space_of(chosen).items() if isinstance(choices, Range)}
+    rows = [(one.options, one.budget, one.scores) for one in tried]
+    save(plot_trials(rows, subject.score_name, drawn), out / PICTURE)
     if as_json:
         print(json.dumps({"out": str(out), **result, "seconds": round(file.seconds, 3)}))
     for line in report(tried, plan, result, subject):

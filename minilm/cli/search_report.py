@@ -41,13 +41,14 @@ def result_of(tried: Sequence[Tried], plan: Plan, subject: Any) -> dict[str, Any
 def report(tried: Sequence[Tried], plan: Plan, result: dict[str, Any], subject: Any) -> Iterator[str]:
     """The table of the best candidates, whether the first is better than chance, and what to do next."""
     several = plan.n_cells > 1
-    yield f"{subject.score_name:>22}{'median':>10}{'spread':>10}" + (f"{'steps':>8}" if subject.has_steps else "") + "  options"
+    width = len(subject.score_name)
+    yield f"{subject.score_name}{'median':>10}{'spread':>10}" + (f"{'steps':>8}" if subject.has_steps else "") + "  options"
     for one in tried[:MOST_LINES]:
         spread = f"{one.deviation:.4f}" if math.isfinite(one.deviation) else "-"
         steps = f"{one.budget:>8,}" if subject.has_steps else ""
-        yield f"{one.mean:>22.4f}{statistics.median(one.scores):>10.4f}{spread:>10}{steps}  {in_words(one.options)}"
+        yield f"{one.mean:>{width}.4f}{statistics.median(one.scores):>10.4f}{spread:>10}{steps}  {in_words(one.options)}"
     if len(tried) > MOST_LINES:
-        yield f"{'...':>22} and {len(tried) - MOST_LINES} more in {RESULT}"
+        yield f"{'...':>{width}} and {len(tried) - MOST_LINES} more in {RESULT}"
     yield f"best: {in_words(tried[0].options)}"
     if len(tried) > 1:
         yield "better than the next by " + compared(tried, plan, result, several)

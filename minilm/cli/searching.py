@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from minilm.classical.config import NgramConfig
+from minilm.classical.config import NgramConfig, OneDiscount
 from minilm.cli.model_options import CONFIGS, model_options
 from minilm.cli.options import flag_of, make_config
 from minilm.finetuning.recipe import FinetuneConfig
@@ -45,7 +45,7 @@ def option_types(kind: str) -> dict[str, type]:
     if kind in CLASSIFIERS:
         return CLASSIFIERS[kind]
     types: dict[str, type] = {}
-    for config in (NgramConfig,) if kind == "ngram" else (CONFIGS[kind], TrainConfig):
+    for config in (NgramConfig, OneDiscount) if kind == "ngram" else (CONFIGS[kind], TrainConfig):
         hints = typing.get_type_hints(config)
         for field in dataclasses.fields(config):
             if field.metadata and field.name not in NO_OPTIONS:

@@ -7,9 +7,10 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from minilm.classical.config import HMMConfig, HMMTraining, NgramConfig
+from minilm.classical.config import HMMConfig, HMMTraining, NgramConfig, OneDiscount
 from minilm.classical.glove_config import GloveConfig
 from minilm.cli.counted import COUNTED, train_counted
+from minilm.cli.crew import by_the_first, crew_of, device_of, refuse_several, text_of, tokenizer_of
 from minilm.cli.model_options import (
     CONFIGS,
     defaults_of,
@@ -90,7 +91,7 @@ def parser_of_train(kind: str = "speedrun") -> Parser:
         "--json", rare=True, action="store_true", default=None, help="one JSON object at the end, no progress bar"
     )
     own = (CONFIGS[kind], TrainConfig) if kind == "glove" else (TrainConfig, CONFIGS[kind])
-    every = (*own, GPTConfig, SpeedrunConfig, RNNConfig, NgramConfig, HMMConfig, HMMTraining, GloveConfig)
+    every = (*own, GPTConfig, SpeedrunConfig, RNNConfig, NgramConfig, OneDiscount, HMMConfig, HMMTraining, GloveConfig)
     hidden = set().union(*map(names_of, every)) - options_of(kind)
     for config in every:  # a flag that two have is the first one's
         parser.add_config(config, SHOWN, ("discounts", "seed", "cell"), defaults_of(kind), hidden)
@@ -110,13 +111,15 @@ def run(arguments: list[str]) -> int:
     if chosen.get("resume"):
         from minilm.training.checkpoint import run_of
 
-        with lock_run(run_of(chosen["resume"])):
+        with by_the_first(lock_run(run_of(chosen["resume"]))):
             return resume(chosen["resume"], say, as_json)
     if not chosen.get("data"):
         raise ValueError("say which text to learn with --data: shakespeare, stories, or a file")
     kind = chosen.get("model", "speedrun")
     if kind not in MODELS:
         raise ValueError(f"model {kind!r} is unknown: choose one of {', '.join(MODELS)}")
+    if kind in (*COUNTED, "glove", *CELLS):
+        refuse_several(f"{kind} is trained in one")
     watch = read_watch(chosen, trained=kind not in (*COUNTED, "glove"))
     if kind == "glove":
         return train_vectors(chosen, say, as_json)
@@ -131,18 +134,28 @@ def run(arguments: list[str]) -> int:
 
     name = Path(str(chosen["data"])).stem.replace("*", "all") or "text"
     out = Path(chosen.get("out") or minilm_home() / "checkpoints" / f"{name}-{kind}")
-    with new_run(out):
-        return begin(kind, chosen, train_config, watch, out, say, as_json)
+    with by_the_first(new_run(out)):
+        device = device_of(chosen.get("device", "auto"))
+        with crew_of(out, device) as crew:
+            return begin(kind, chosen, train_config, watch, crew, device, out, say, as_json)
 
 
 def begin(
-    kind: str, chosen: dict[str, Any], train_config: TrainConfig, watch: Watch, out: Path, say: Any, as_json: bool
+    kind: str,
+    chosen: dict[str, Any],
+    train_config: TrainConfig,
+    watch: Watch,
+    crew: Any,
+    device: Any,
+    out: Path,
+    say: Any,
+    as_json: bool,
 ) -> int:
     """A new run in the folder `out`: corpus, tokenizer, model, and then to `finish`, or to `train_counted`."""
     from minilm.cli.doctor import refuse_wrong_device
     from minilm.fast.choose import parts_for, with_kernels
     from minilm.models.registry import build_model
-    from minilm.runtime import pick_device, set_seed
+    from minilm.runtime import set_seed
     from minilm.text.corpus import load_corpus
     from minilm.text.tokenizer_formats import load_any
     from minilm.training.prepare import prepare, train_tokenizer
@@ -150,20 +163,19 @@ def begin(
 
     about = {"data": str(chosen["data"]), "device": chosen.get("device", "auto"), "plain": chosen.get("plain", False)}
     about |= {} if watch == Watch() else {WATCHED: dataclasses.asdict(watch)}
-    device = pick_device(about["device"])
     if kind not in COUNTED:
         refuse_wrong_device(device, train_config.dtype, about["plain"], kind)
-    corpus = load_corpus(chosen["data"], progress=say)
+    corpus: Any = load_corpus(chosen["data"], progress=say) if crew.leads else None
     how = chosen.get("tokenizer", "bpe")
     known = how in ("bpe", "char", "byte")
-    tokenizer = train_tokenizer(how, corpus, chosen.get("vocab_size", 1024)) if known else load_any(how)
+    vocab_size = chosen.get("vocab_size", 1024)
+    tokenizer = tokenizer_of(crew, lambda: train_tokenizer(how, corpus, vocab_size) if known else load_any(how))
     settings = model_options(kind, chosen, vocab_size=tokenizer.vocab_size)
-    prepared = prepare(corpus, tokenizer, out)
+    prepared = text_of(crew, lambda: prepare(corpus, tokenizer, out), tokenizer, [out / name for name in TOKENS])
     about["files"] = describe_files(out, TOKENS)
-    say(
-        f"{corpus.name}: {prepared.train.n_bytes:,} bytes to learn from, {prepared.validation.n_bytes:,} kept aside; "
-        f"{how} tokenizer of {tokenizer.vocab_size:,} tokens"
-    )
+    if crew.leads:
+        sides = f"{prepared.train.n_bytes:,} bytes to learn from, {prepared.validation.n_bytes:,} kept aside"
+        say(f"{corpus.name}: {sides}; {how} tokenizer of {tokenizer.vocab_size:,} tokens")
     if kind in COUNTED:
         return train_counted(settings, chosen, prepared, out, about, say, as_json)
 
@@ -173,12 +185,12 @@ def begin(
         return with_kernels(about["plain"], model)
 
     if train_config.minutes is not None and kind not in CELLS:
-        settings, train_config = fitting_shape(kind, chosen, train_config, prepared, build, about["plain"])
+        settings, train_config = fitting_shape(kind, chosen, train_config, prepared, build, about["plain"], crew)
     set_seed(train_config.seed)
     model = build(settings)
     if "vectors" in chosen:
         start_with(*chosen["vectors"], model, tokenizer, say)
-    return finish(model, prepared, train_config, out, about, None, say, as_json, PLANNED - set(chosen))
+    return finish(model, prepared, train_config, crew, out, about, None, say, as_json, PLANNED - set(chosen))
 
 
 def resume(directory: str, say: Any, as_json: bool) -> int:
@@ -186,7 +198,6 @@ def resume(directory: str, say: Any, as_json: bool) -> int:
     from minilm.cli.doctor import refuse_wrong_device
     from minilm.fast.choose import parts_for, with_kernels
     from minilm.models.registry import build_model
-    from minilm.runtime import pick_device
     from minilm.text.token_file import verify_token_file
     from minilm.training.checkpoint import load_checkpoint
     from minilm.training.prepare import Prepared
@@ -199,13 +210,15 @@ def resume(directory: str, say: Any, as_json: bool) -> int:
             f"{directory} holds a {kind} model without a plan of training (it was counted, converted or saved by hand): "
             "there is nothing to resume"
         )
+    if hasattr(checkpoint.model, "new_state"):
+        refuse_several("a recurrent model is trained in one")
     train_config = recall_plan(checkpoint, "train", TrainConfig)
     about = recall(checkpoint, "data", "device", "plain", "files", *({WATCHED} & set(checkpoint.state)))
     prepared = Prepared(
         checkpoint.tokenizer, *(verify_token_file(run_folder / name, checkpoint.tokenizer) for name in TOKENS)
     )
     check_files(run_folder, about["files"])
-    device, settings = pick_device(about["device"]), checkpoint.model.config
+    device, settings = device_of(about["device"]), checkpoint.model.config
     refuse_wrong_device(device, train_config.dtype, about["plain"], kind)
     parts = parts_for(about["plain"], device, settings)  # as in `begin`, for the same bits
     model = build_model(kind, dataclasses.asdict(settings), checkpoint.model.arrays(), **parts).to(device)
@@ -217,13 +230,15 @@ def resume(directory: str, say: Any, as_json: bool) -> int:
         say(f"{directory} has used all {train_config.minutes:g} minutes of its plan")
         return 0
     say(f"going on after step {checkpoint.step:,} of {train_config.steps:,}")
-    return finish(model, prepared, train_config, run_folder, about, checkpoint, say, as_json)
+    with crew_of(run_folder, device) as crew:
+        return finish(model, prepared, train_config, crew, run_folder, about, checkpoint, say, as_json)
 
 
 def finish(
     model: Any,
     prepared: Any,
     config: TrainConfig,
+    crew: Any,
     out: Path,
     about: dict[str, Any],
     checkpoint: Any,
@@ -239,16 +254,18 @@ def finish(
 
     n_parameters = sum(weight.numel() for weight in model.parameters())
     say(f"{model.kind} with {n_parameters:,} parameters on {next(model.parameters()).device}")
-    config = with_compile(config, next(model.parameters()).device.type, say)
+    device = next(model.parameters()).device.type
+    config = dataclasses.replace(config, compile=crew.lead(lambda: with_compile(config, device, say).compile))
     part = loss_part(about["plain"], config.compile, model)
     watch, start = recall_watch(about), checkpoint.step if checkpoint else 0
     looking = watching(watch, out, model, prepared.tokenizer, seed=config.seed, start=start, quiet=as_json)
-    with in_order("train", out), looking as on_step:
+    with in_order("train", out), by_the_first(looking) as on_step:
         history = run_training(
             model, prepared, config, out,
-            about=about, resume=checkpoint, on_step=on_step, say=say, progress=not as_json, free=free, **part,
+            about=about, resume=checkpoint, on_step=on_step, say=say, progress=not as_json, free=free, crew=crew,
+            **part,
         )  # fmt: skip
-        if history:
+        if history and crew.leads:
             plot_loss(read_log(out / "log.jsonl"), out / "loss.png")
     if not history:
         say("the time of the plan is used up: nothing was trained")

@@ -23,7 +23,7 @@ from minilm.runtime import n_cores, pick_dtype
 from minilm.training.batches import Batches
 from minilm.training.checkpoint import random_state, restore_random_state
 from minilm.training.config import TrainConfig
-from minilm.training.loop import train
+from minilm.training.loop import ALONE, Crew, train
 from minilm.training.loss import LossFunction, next_token_loss
 from minilm.training.prepare import Prepared
 from minilm.training.sizes import Candidate, expected_bits, fitting_steps
@@ -41,6 +41,7 @@ def step_seconds(
     config: TrainConfig,
     loss_function: LossFunction = next_token_loss,
     n_steps: int = 5,
+    crew: Crew = ALONE,
 ) -> float:
     """Seconds of one training step: the median of n_steps after one to warm up.
 
@@ -49,7 +50,7 @@ def step_seconds(
     where, randomness = batches.state(), random_state()
     trial = dataclasses.replace(config, steps=n_steps + 1, minutes=None)
     try:
-        history = train(copy.deepcopy(model), batches, trial, loss_function=loss_function, progress=False)
+        history = train(copy.deepcopy(model), batches, trial, loss_function=loss_function, progress=False, crew=crew)
     finally:
         batches.restore(where)
         restore_random_state(randomness)
@@ -90,6 +91,7 @@ def trial_seconds(
     candidate: Candidate,
     ids: np.ndarray,
     parts: Callable[[nn.Module], dict[str, Any]],
+    timer: StepTimer = step_seconds,
 ) -> float:
     """Seconds of one step of a model that build(settings) makes, on the best number of threads; math.inf without room for it.
 
@@ -99,7 +101,7 @@ def trial_seconds(
     try:
         model = build(candidate.settings)
         batches = Batches(ids, config.batch_size, candidate.settings.context_length, config.seed)
-        return fastest_threads(model, batches, config, n_steps=3, **parts(model))[0]
+        return fastest_threads(model, batches, config, n_steps=3, timer=timer, **parts(model))[0]
     except (torch.OutOfMemoryError, MemoryError):
         return math.inf
     finally:

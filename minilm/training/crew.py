@@ -15,6 +15,14 @@ from minilm.training.muon import build_optimizer
 from minilm.training.optim import Optimizer
 
 
+class LostProcess(RuntimeError):
+    """Of several processes one has ended or does not answer. `speaks`: of those that are left, this one is to say so."""
+
+    def __init__(self, message: str, speaks: bool) -> None:
+        super().__init__(message)
+        self.speaks = speaks
+
+
 class RunCrew(Crew):
     """A process that does all of a run by itself."""
 

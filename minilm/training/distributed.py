@@ -15,7 +15,6 @@ the calls of the others fail at once, and where one is stopped, after PATIENCE: 
 import contextlib
 import hashlib
 import json
-import os
 import signal
 import threading
 import time
@@ -30,21 +29,14 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from minilm.layers.ngram_embedding import NgramEmbedding
-from minilm.training.loop import Batch, Crew, TrainingFailed, token_shares
+from minilm.training.crew import LostProcess, RunCrew
+from minilm.training.loop import Batch, TrainingFailed, token_shares
 from minilm.training.loss import IGNORE, LossFunction
 
 PATIENCE = 600.0  # seconds that a process waits for another within a step
 LONGEST = 86_400.0  # and for what one does alone: preparing a corpus, a look at the validation text
 NOTICE = 2.0  # seconds in which all that are left notice that another has ended
 CHECK_EVERY = 100  # steps between two comparisons of the weights
-
-
-class LostProcess(RuntimeError):
-    """Another process has ended or does not answer. `speaks`: of those that are left, this one is to say so."""
-
-    def __init__(self, message: str, speaks: bool) -> None:
-        super().__init__(message)
-        self.speaks = speaks
 
 
 class LossOfModel(nn.Module):
@@ -58,7 +50,7 @@ class LossOfModel(nn.Module):
         return self.loss_function(self.model, inputs, targets)
 
 
-class Team(Crew):
+class Team(RunCrew):
     """The processes of torchrun; `join` makes one in each. The first, with rank 0, leads."""
 
     def __init__(self, store: dist.Store, device: torch.device, check_every: int = CHECK_EVERY) -> None:
@@ -98,7 +90,7 @@ class Team(Crew):
             sparse = [name for name, p in inside.named_parameters() if any(p is table for table in tables(model))]
             DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(inside, sparse)
             with self.answered():
-                self.engine = DistributedDataParallel(inside, broadcast_buffers=False, gradient_as_bucket_view=True)
+                self.engine = DistributedDataParallel(inside, gradient_as_bucket_view=True)
         return self.engine
 
     def adding_up(self, engine: Any, last: bool) -> contextlib.AbstractContextManager[Any]:
@@ -180,7 +172,7 @@ class Team(Crew):
     def lost(self) -> LostProcess:
         """Find out who is no longer there. In that time torchrun asks those that are left to end, which can wait."""
         if threading.current_thread() is threading.main_thread():
-            for name in ("SIGINT", "SIGTERM"):
+            for name in {"SIGINT", "SIGTERM", "SIGHUP"} & set(dir(signal)):
                 signal.signal(getattr(signal, name), signal.SIG_IGN)
         self.store.set(f"noticed {self.rank}", "")
         time.sleep(NOTICE)
@@ -215,21 +207,6 @@ def join(device: torch.device, check_every: int = CHECK_EVERY, patience: float =
     dist.destroy_process_group()
 
 
-def own_device(device: torch.device) -> torch.device:
-    """The device of this process: of several GPUs of a machine, each takes its own. ValueError if there are too few."""
-    number, n_processes = (int(os.environ.get(name, "0")) for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE"))
-    if device.type == "mps":
-        raise ValueError("several processes cannot share an Apple GPU: add --device cpu, or leave torchrun out")
-    if device.type != "cuda":
-        return device
-    if n_processes > torch.cuda.device_count():
-        raise ValueError(
-            f"torchrun has started {n_processes} processes, and there are {torch.cuda.device_count()} GPUs: "
-            "give --nproc-per-node as many, or --device cpu"
-        )
-    return torch.device("cuda", number)
-
-
 def share_of(batch: Batch, rank: int, size: int) -> Batch:
     """Rows rank, rank + size, ... of inputs and targets (B, T). Where there are none: one row, with no target that counts."""
     inputs, targets = batch
@@ -260,5 +237,5 @@ def fingerprint(model: nn.Module) -> bytes:
     """32 bytes that are others as soon as one bit of the weights is another."""
     digest = hashlib.sha256()
     for p in model.parameters():
-        digest.update(p.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(p.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.digest()

@@ -4,6 +4,8 @@ The folder holds log.jsonl and times.jsonl (a line a step, `run_log.py`) and the
 also train.tokens and validation.tokens.
 """
 
+import contextlib
+import functools
 import math
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -16,12 +18,12 @@ from torch import nn
 from minilm.evaluation.evaluate import evaluate
 from minilm.runtime import keep_freed_memory
 from minilm.text.tokenizer import Tokenizer
-from minilm.training.budget import forecast, look_tokens, plan, with_headroom
+from minilm.training.budget import forecast, look_tokens, plan, step_seconds, with_headroom
 from minilm.training.checkpoint import Checkpoint, save_checkpoint
 from minilm.training.config import TrainConfig
+from minilm.training.crew import ALONE, RunCrew
 from minilm.training.loop import Record, TrainingFailed, finish_the_step, train
 from minilm.training.loss import LossFunction, next_token_loss
-from minilm.training.muon import build_optimizer
 from minilm.training.optim import Optimizer
 from minilm.training.prepare import Prepared
 from minilm.training.run_log import open_log
@@ -44,6 +46,7 @@ def run_training(
     progress: bool = True,
     eval_bytes: int = 1_000_000,
     free: Collection[str] = ("steps",),
+    crew: RunCrew = ALONE,
 ) -> list[Record]:
     """Train `model` on the prepared text and keep everything in the folder `run`. Returns the history, as `train` does.
 
@@ -51,7 +54,8 @@ def run_training(
     do and what is expected of it is said, kept in each checkpoint, and stands as "plan" in the last record.
 
     `about` is stored in each checkpoint beside the plan (say, the name of the corpus). A resumed run passes the checkpoint
-    whose model this is. During training at most eval_bytes of the validation text are scored, in bits per byte.
+    whose model this is. During training at most eval_bytes of the validation text are scored, in bits per byte. `crew`: see
+    `train_in_folder`.
     """
     keep_freed_memory()
     batches: Any  # windows, or streams for a model with a state
@@ -61,9 +65,11 @@ def run_training(
         planned = resume.state.get("plan")
     elif config.minutes is not None:
         a_look = look_tokens(prepared, eval_bytes)
+        timer = functools.partial(step_seconds, crew=crew)
         config = plan(
-            model, batches, config, config.minutes, loss_function, free=free, look_tokens=a_look, least_steps=1
-        )
+            model, batches, config, config.minutes, loss_function,
+            free=free, look_tokens=a_look, least_steps=1, timer=timer,
+        )  # fmt: skip
         outlook = forecast(model, config, prepared, eval_bytes)
         planned = asdict(outlook)
         say(outlook.describe(time.time()))
@@ -74,7 +80,7 @@ def run_training(
 
     history = train_in_folder(
         model, prepared.tokenizer, batches, config, run, about={**about, "plan": planned}, resume=resume,
-        loss_function=loss_function, evaluate=bits_per_byte, on_step=on_step, progress=progress,
+        loss_function=loss_function, evaluate=bits_per_byte, on_step=on_step, progress=progress, crew=crew,
     )  # fmt: skip
     if history:
         history[-1]["plan"] = planned
@@ -95,14 +101,17 @@ def train_in_folder(
     loss_function: LossFunction = next_token_loss,
     on_step: Callable[[int, nn.Module, Record], None] | None = None,
     progress: bool = True,
+    crew: RunCrew = ALONE,
 ) -> list[Record]:
     """`train` with a log and checkpoints in the folder `run`; `batches` can say and restore where they are.
 
     What makes a checkpoint the best is the score of `evaluate`: lower is better. `about`, the config and the seconds so far
     are stored in each. A resumed run passes the checkpoint whose model this is, and batches made as those of the first. Raises
     TrainingFailed as `train` does, also if `evaluate` gives no number; the last checkpoint then stands as it was.
+
+    The processes of a crew call this alike. The one that leads writes the log and the checkpoints, and calls `on_step`.
     """
-    optimizer = optimizer or build_optimizer(model, config)
+    optimizer = optimizer or crew.ready(model, config)
     step, seconds = 0, 0.0
     mark: Mapping[str, Any] | None = None
     if resume is not None:
@@ -113,28 +122,34 @@ def train_in_folder(
 
     def save(step: int, model: nn.Module, record: Record) -> None:
         nonlocal saved
+        saved = step
+        model, memory = crew.whole(model, optimizer)
+        if not crew.leads:
+            return
         for path in newest_first(run):
             if (step_of(path) or 0) > step:  # the run went on from an earlier step: from here it takes another way
                 remove_directory(path)
         save_checkpoint(
-            run, model, tokenizer, step=step, validation=record.get("validation"), optimizer=optimizer, batches=batches,
+            run, model, tokenizer, step=step, validation=record.get("validation"), optimizer=memory, batches=batches,
             state={**about, "train": asdict(config), "seconds": record["seconds"], "log": log.mark()},
         )  # fmt: skip
-        saved = step
 
     def after_step(step: int, model: nn.Module, record: Record) -> None:
         if not math.isfinite(record.get("validation", 0.0)):
             raise TrainingFailed(f"step {step}: validation {record['validation']}: try a smaller learning_rate")
-        log.add(record)
+        if crew.leads:
+            log.add(record)
         if config.save_every and step % config.save_every == 0:
             save(step, model, record)
-        if on_step:
+        if on_step and crew.leads:
             on_step(step, model, record)
 
-    with open_log(run, step, mark) as log:
+    log: Any  # of the process that leads
+    with open_log(run, step, mark) if crew.leads else contextlib.nullcontext() as log:
         history = train(
-            model, batches, config, loss_function=loss_function,
-            optimizer=optimizer, evaluate=evaluate, on_step=after_step, progress=progress, start=step, seconds=seconds,
+            model, batches, config, loss_function=loss_function, optimizer=optimizer,
+            evaluate=functools.partial(crew.score, evaluate), on_step=after_step, progress=progress and crew.leads,
+            start=step, seconds=seconds, crew=crew,
         )  # fmt: skip
         if history and saved != history[-1]["step"]:
             with finish_the_step() as signals:  # what was learnt is worth the moment
