@@ -42,9 +42,7 @@ def counted_wins(candidates: Sequence[Any], score: Callable[[Any, int], float], 
         rank = {i: sum(losses[j] < losses[i] or (losses[j] == losses[i] and j < i) for j in places) for i in places}
         best = [i for r in range(len(places)) for i in places if rank[i] == r and r * keep < len(places)]
         best = [i for i in best if losses[i] < math.inf]
-        rounds.append(
-            (budget, [candidates[i] for i in places], list(losses.values()), [candidates[i] for i in best])
-        )
+        rounds.append((budget, [candidates[i] for i in places], list(losses.values()), [candidates[i] for i in best]))
         places, budget, more = best, budget * keep, len(best) > 1
     return rounds
 
@@ -196,11 +194,6 @@ ROWS: tuple[tuple[str, dict[str, Any], str], ...] = (
         "round to the nearest goes down, too: here it is always up, math.ceil",
     ),
     (
-        "all but one in keep",
-        {"number": lambda n, keep: n - math.ceil(n / keep)},
-        "you throw one in `keep` out: one in `keep` stays",
-    ),
-    (
         "always halved",
         {"number": lambda n, keep: math.ceil(n / 2), "then": lambda budget, keep, first: 2 * budget},
         "it is called halving, but `keep` says which part goes on: one in `keep`",
@@ -219,11 +212,6 @@ ROWS: tuple[tuple[str, dict[str, Any], str], ...] = (
         "budget added",
         {"then": lambda budget, keep, first: budget + first},
         "the budget is multiplied from round to round, not raised by the first one",
-    ),
-    (
-        "budget doubled",
-        {"then": lambda budget, keep, first: 2 * budget},
-        "the budget grows by the factor `keep`, whatever that is",
     ),
     (
         "budget shared",
@@ -277,16 +265,15 @@ ROWS: tuple[tuple[str, dict[str, Any], str], ...] = (
         "a round tells the scores of all its candidates, in their order",
     ),
     (
-        "kept missing",
-        {"entry": lambda budget, left, losses, kept, _: (budget, left, losses)},
-        "each round has four parts: budget, candidates, scores, kept",
-    ),
-    (
         "kept first",
         {"entry": lambda budget, left, losses, kept, _: (budget, kept, losses, left)},
         "first the candidates that the round began with, last those that go on",
     ),
-    ("the winner only", {"answer": lambda rounds: rounds[-1][3][0]}, "return all rounds: the winner stands in the last"),
+    (
+        "the winner only",
+        {"answer": lambda rounds: rounds[-1][3][0]},
+        "return all rounds: the winner stands in the last",
+    ),
     ("the last round only", {"answer": lambda rounds: rounds[-1]}, "return the list of all rounds, not the last one"),
 )
 

@@ -67,7 +67,9 @@ def with_numpy(share: float, low: float, high: float, log: bool = False) -> floa
         ends = np.log10(np.append(numbers, high + 1)) if log else np.append(numbers, high + 1).astype(float)
         place = (1 - share) * ends[0] + share * ends[-1]
         return int(numbers[np.searchsorted(ends, place, side="right") - 1])
-    return float(10 ** np.interp(share, [0, 1], np.log10([low, high])) if log else np.interp(share, [0, 1], [low, high]))
+    return float(
+        10 ** np.interp(share, [0, 1], np.log10([low, high])) if log else np.interp(share, [0, 1], [low, high])
+    )
 
 
 def range_inputs(seed: int) -> list[tuple[Any, ...]]:
@@ -84,7 +86,7 @@ def range_inputs(seed: int) -> list[tuple[Any, ...]]:
     for low, high, log in ((-0.3, 2.1, False), (2e-4, 0.3, True), (0.07, 0.11, True), (3, 4.5, False), (0.5, 2, True)):
         cases += [(share, low, high, log) for share in (0.0, rng.uniform(0.1, 0.4), rng.uniform(0.6, 0.95))]
     for low, high, log in ((-4, 2, False), (7, 8, False), (2, 40, True), (16, 512, True)):
-        for k in sorted(rng.sample(range(low, high + 1), 2)) + [high]:
+        for k in [*sorted(rng.sample(range(low, high + 1), 2)), high]:
             number = k + rng.uniform(0.15, 0.85)
             width = math.log(number / low) / math.log((high + 1) / low) if log else (number - low) / (high + 1 - low)
             cases.append((width, low, high, log))

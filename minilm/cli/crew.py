@@ -1,8 +1,11 @@
 """`minilm train` under torchrun: one of the processes speaks for all, and what one of them prepares, all read."""
 
 import contextlib
+import io
 import os
+import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,15 +15,35 @@ from minilm.cli.run_folder import RunStopped
 from minilm.runtime import place
 from minilm.training.storage import newest_first, step_of
 
+SAME_ERROR = 3.0  # seconds in which all processes come to the same error
+
 
 @contextmanager
 def one_voice() -> Iterator[None]:
-    """Inside, of the processes that torchrun has started only the first is heard, unless another one has reason to `speak`."""
+    """Inside, of the processes that torchrun has started only the first is heard, unless another one has reason to `speak`.
+
+    The others have nothing to put in order either: but for the end of a step, a signal ends them without a word.
+    """
     if place()[0] == 0:
         yield
         return
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    with contextlib.redirect_stdout(Unheard()), contextlib.redirect_stderr(Unheard()):
         yield
+
+
+class Unheard(io.TextIOBase):
+    """Where a process writes to that is not heard."""
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+
+def after_the_first() -> None:
+    """Before a complaint of another process: mostly the first has the same, says it and ends, and torchrun ends all."""
+    if isinstance(sys.stderr, Unheard):
+        time.sleep(SAME_ERROR)
+        speak(True)
 
 
 def speak(now: bool) -> None:
@@ -80,7 +103,8 @@ def crew_of(out: Path, device: Any) -> Iterator[Any]:
         left = f"the run is whole up to step {step_of(steps[0])}, go on with --resume {out}" if steps else "begin anew"
         raise RunStopped(f"{lost}: {left}", 3) from None
     except BaseException:
-        speak(team is None or team.first_to_say())
+        if team is not None:
+            speak(team.first_to_say())
         raise
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from minilm import __version__
-from minilm.cli.crew import one_voice, refuse_several
+from minilm.cli.crew import Unheard, after_the_first, one_voice, refuse_several
 from minilm.cli.options import as_typed, did_you_mean
 
 # verb -> what `--help` says of it. The first four are all that a beginner needs; `--help-all` shows the rest.
@@ -108,6 +108,7 @@ def stoppable() -> Iterator[None]:
 
     numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     here = threading.current_thread() is threading.main_thread()  # Python hands signals to no other thread
+    here = here and not isinstance(sys.stderr, Unheard)  # of several processes one puts things in order
     ours = [number for number in numbers if here and signal.getsignal(number) is signal.SIG_DFL]
     for number in ours:
         signal.signal(number, stop)
@@ -156,6 +157,7 @@ def explain(error: Exception) -> str:
 
 def complain(message: str, code: int = 2) -> int:
     """Print one line on stderr, of a long one (a path, a list) its two ends, and return the exit code."""
+    after_the_first()
     line = " ".join(f"minilm: {message}".split())
     print(line if len(line) <= 400 else f"{line[:195]} ... {line[-200:]}", file=sys.stderr)
     return code

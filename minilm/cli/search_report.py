@@ -40,7 +40,6 @@ def result_of(tried: Sequence[Tried], plan: Plan, subject: Any) -> dict[str, Any
 
 def report(tried: Sequence[Tried], plan: Plan, result: dict[str, Any], subject: Any) -> Iterator[str]:
     """The table of the best candidates, whether the first is better than chance, and what to do next."""
-    several = plan.n_cells > 1
     width = len(subject.score_name)
     yield f"{subject.score_name}{'median':>10}{'spread':>10}" + (f"{'steps':>8}" if subject.has_steps else "") + "  options"
     for one in tried[:MOST_LINES]:
@@ -51,23 +50,27 @@ def report(tried: Sequence[Tried], plan: Plan, result: dict[str, Any], subject: 
         yield f"{'...':>{width}} and {len(tried) - MOST_LINES} more in {RESULT}"
     yield f"best: {in_words(tried[0].options)}"
     if len(tried) > 1:
-        yield "better than the next by " + compared(tried, plan, result, several)
+        yield compared(tried, plan, result)
     if "accuracy" in result:
         yield f"on {result['kept_aside']:,} examples kept aside, which no trial has seen: accuracy {result['accuracy']:.3f}"
         yield f"in Python: {result['advice']}"
     else:
-        yield f"it won among {len(tried)}, which flatters its score; what it is worth, text that nobody chose by says:"
+        best_of = f"the best of {len(tried)} scores is a little too good" if len(tried) > 1 else "now train it"
+        yield f"{best_of}; a fair one is that of the validation text, which this prints at its end:"
         yield f"  {result['advice']}"
 
 
-def compared(tried: Sequence[Tried], plan: Plan, result: dict[str, Any], several: bool) -> str:
+def compared(tried: Sequence[Tried], plan: Plan, result: dict[str, Any]) -> str:
     """The difference of the first two, and what chance does."""
     difference, needed = result["difference"], result["needed"]
     if difference is None:
-        return "all there is: the next could not be trained"
+        return "no other one could be trained"
+    if difference == 0:
+        return f"no better than the next, {in_words(tried[1].options)}: both have the same score"
+    better = f"better than the next by {difference:.4f}"
     if tried[0].budget != tried[1].budget:
-        return f"{difference:.4f}, which was tried with fewer steps only"
+        return f"{better}, but the next was tried with fewer steps"
     if needed is None:
-        return f"{difference:.4f}; whether that is more than chance, one score cannot say: give --seeds 3 or --folds 5"
-    how = "paired folds" if plan.folds else "seeds"
-    return f"{difference:.4f}; chance alone makes up to {needed:.4f} ({how}, 95 %): {result['verdict']}"
+        return f"{better}; whether that is more than chance, one score cannot say: give --seeds 3, or --folds 5"
+    how = "the same folds" if plan.folds else f"{len(plan.seeds)} seeds"
+    return f"{better}; chance alone makes up to {needed:.4f} ({how}, 95 %): {result['verdict']}"

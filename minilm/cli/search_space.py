@@ -71,7 +71,7 @@ def space_of(chosen: dict[str, Any]) -> Space:
             if name not in types:
                 raise ValueError(f"{where}: {name} is no option of model {chosen['model']}{did_you_mean(name, types)}")
             if name in space or name in chosen:
-                raise ValueError(f"{where}: {name} is given twice")
+                raise ValueError(f"{name} is given twice, once by --{flag}: say it once")
             space[name] = read(values, types[name], where)
     if not space:
         raise ValueError("say what to try: --grid learning_rate=1e-3,3e-3 or --random learning_rate=log:1e-4:1e-2")

@@ -277,6 +277,6 @@ def finish(
         say(f"{last['validation']:.3f} bits per byte on text it has not seen (8 = no idea)")
     if "interrupted" in last:
         print(f"minilm: train: interrupted and saved; go on with: minilm train --resume {out}", file=sys.stderr)
-        return 128 + int(last["interrupted"])
+        return 128 + int(last["interrupted"]) if crew.leads else 0
     say(f"the run lies in {out} (loss.png shows its way); now try: minilm generate {out} --prompt 'The'")
     return 0

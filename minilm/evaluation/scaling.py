@@ -98,8 +98,8 @@ def bootstrap_interval(
     losses = np.asarray(losses_by_seed, dtype=np.float64)
     if losses.ndim != 2 or len(losses) < 2:
         raise ValueError(f"losses_by_seed has shape {losses.shape}: give (seeds, points), with at least 2 seeds")
-    needed = 2 if floor is not None else 3
-    places, _ = check(x, losses.min(0), needed)
+    fit_power_law(x, losses.min(0), floor)  # complains before anything is drawn
+    places, needed = np.asarray(x, dtype=np.float64), 2 if floor is not None else 3
     if draws < 1 or not 0 < level < 1 or not at > 0:
         raise ValueError(f"draws is {draws}, level {level}, at {at}: at least 1, between 0 and 1, and above 0")
     S, N = losses.shape

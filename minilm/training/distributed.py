@@ -35,7 +35,7 @@ from minilm.training.loss import IGNORE, LossFunction
 
 PATIENCE = 600.0  # seconds that a process waits for another within a step
 LONGEST = 86_400.0  # and for what one does alone: preparing a corpus, a look at the validation text
-NOTICE = 2.0  # seconds in which all that are left notice that another has ended
+NOTICE = 1.5  # seconds in which all that are left notice that another has ended
 CHECK_EVERY = 100  # steps between two comparisons of the weights
 
 
@@ -59,6 +59,7 @@ class Team(RunCrew):
         self.patient = dist.new_group(backend="gloo", timeout=timedelta(seconds=LONGEST))
         self.engine: Any = None  # what computes the loss of the model that is being trained
         self.steps = 0
+        DistributedDataParallel(nn.Linear(1, 1).to(device))  # the first takes seconds, which no step is to be charged with
 
     def gradients(
         self, model: nn.Module, batches: Sequence[Batch], loss: LossFunction, device: torch.device, half: bool
@@ -203,7 +204,9 @@ def join(device: torch.device, check_every: int = CHECK_EVERY, patience: float =
         "cpu:gloo,cuda:nccl" if cuda else "gloo", store=store, rank=rank, world_size=size,
         timeout=timedelta(seconds=patience), device_id=device if cuda else None,
     )  # fmt: skip
-    yield Team(store, device, check_every)
+    team = Team(store, device, check_every)
+    yield team
+    team.lead(lambda: None)  # what ends before the leader does is taken for dead
     dist.destroy_process_group()
 
 
