@@ -36,7 +36,10 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     ("minilm/checks/results.py", "checks.verdict"): "what it writes down",
     ("minilm/checks/card.py", "checks.verdict"): "what it shows",
     ("minilm/models/quantized.py", "decoding.quantize"): "how a model is rounded, for one that is stored rounded",
-    ("minilm/training/search.py", "classical.tuning"): "the grid, which is written once, for the n-gram and for all that is trained",
+    (
+        "minilm/training/search.py",
+        "classical.tuning",
+    ): "the grid, which is written once, for counted models too",
     ("minilm/models/registry.py", "finetuning"): "names of kinds: their modules are imported when a checkpoint asks",
     ("minilm/checks/grade.py", "checks.observe"): "how it tells an error",
     ("minilm/checks/grade.py", "checks.verdict"): "what it writes down",
@@ -67,7 +70,17 @@ TORCH_KERNELS = {"softmax", "log_softmax", "layer_norm", "rms_norm", "group_norm
 CORE = ["layers/basic.py", "layers/attention.py", "layers/blocks.py", "layers/kv_cache.py", "models/gpt.py"]
 CORE += ["training/loss.py", "training/loop.py", "decoding/generate.py", "classical/ngram.py"]
 CLI_SUPPORT = {"__init__", "answers", "counted", "decoding", "describing", "main", "model_options", "options"}
-CLI_SUPPORT |= {"run_folder", "search_report", "search_space", "searching", "skilled", "talk", "watching", "word_vectors", "writing"}
+CLI_SUPPORT |= {
+    "run_folder",
+    "search_report",
+    "search_space",
+    "searching",
+    "skilled",
+    "talk",
+    "watching",
+    "word_vectors",
+    "writing",
+}
 
 # file -> why its tests may be skipped where something is missing
 SKIPS: dict[str, str] = {

@@ -4,9 +4,9 @@
     python tests/mutations.py "no scale" ...      those of these names
 
 Those of models, their layers and byhand/ stand here, the others in mutations_cli.py, mutations_decoding.py,
-mutations_doctor.py, mutations_storage.py, mutations_recurrent.py, mutations_training.py and mutations_finetuning.py. A
-mistake is put into a copy of the package in a temporary folder, where a few tests run against it. A survivor is a gap in
-the tests, or no mistake at all: then it does not belong here.
+mutations_doctor.py, mutations_storage.py, mutations_recurrent.py, mutations_search.py, mutations_scaling.py,
+mutations_training.py and mutations_finetuning.py. A mistake is put into a copy of the package in a temporary folder, where a
+few tests run against it. A survivor is a gap in the tests, or no mistake at all: then it does not belong here.
 """
 
 import os
@@ -24,6 +24,8 @@ from mutations_decoding import DECODING
 from mutations_doctor import DOCTOR
 from mutations_finetuning import FINETUNING
 from mutations_recurrent import RECURRENT
+from mutations_scaling import SCALING
+from mutations_search import SEARCH
 from mutations_storage import STORAGE
 from mutations_training import TRAINING
 
@@ -820,7 +822,9 @@ MUTATIONS = [
         *STORAGE,
         *DOCTOR,
         *RECURRENT,
+        *SEARCH,
         *TRAINING,
+        *SCALING,
         *FINETUNING,
     ]
     for name, old, new in rows

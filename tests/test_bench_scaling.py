@@ -53,7 +53,10 @@ def test_the_prediction_is_there_before_the_larger_run(
     assert said["low"] < said["nats"] < said["high"] and said["exponent"] == pytest.approx(0.4, rel=0.01)
     assert larger["weights"] == said["weights"] == 221_184
     shown = json.loads(capsys.readouterr().out)
-    assert shown["conclusions"][1] == f"measured: {larger['nats']:.3f} nats ({larger['nats'] - said['nats']:+.3f}), inside the interval"
+    assert (
+        shown["conclusions"][1]
+        == f"measured: {larger['nats']:.3f} nats ({larger['nats'] - said['nats']:+.3f}), inside the interval"
+    )
 
 
 def test_a_second_run_keeps_the_first_prediction(by_law: list[int], tmp_path: Path) -> None:
@@ -75,7 +78,16 @@ def test_seeds_and_steps(by_law: list[int], capsys: pytest.CaptureFixture[str]) 
 
 
 def test_a_run_that_leaves_the_interval_is_called_outside() -> None:
-    said = {"row": "prediction: x", "nats": 2.0, "low": 1.9, "high": 2.1, "weights": 5, "floor": 1.0, "scale": 1.0, "exponent": 0.1}
+    said = {
+        "row": "prediction: x",
+        "nats": 2.0,
+        "low": 1.9,
+        "high": 2.1,
+        "weights": 5,
+        "floor": 1.0,
+        "scale": 1.0,
+        "exponent": 0.1,
+    }
     for nats, place in ((1.89, "outside"), (1.9, "inside"), (2.1, "inside"), (2.11, "outside")):
         rows = [said, {"row": scaling.name_of(scaling.LARGER), "nats": nats}]
         assert scaling.conclusions(rows)[1].endswith(f"{place} the interval")
@@ -89,7 +101,9 @@ def test_a_small_run_that_fails_is_no_reason_to_predict(monkeypatch: pytest.Monk
     assert scaling.conclusions([{"row": "prediction: x", **row}]) == []
 
 
-def test_without_the_small_runs_there_is_nothing_to_go_by(by_law: list[int], capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_the_small_runs_there_is_nothing_to_go_by(
+    by_law: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["bench", "scaling", "--only", "prediction"]) == 2
     assert "needs all small runs: leave out --only" in capsys.readouterr().err
     assert main(["bench", "scaling", "--seconds", "3"]) == 2
@@ -105,7 +119,9 @@ def test_the_losses_of_a_size_stand_in_one_column() -> None:
 def test_a_real_model_is_trained_on_what_it_has_not_read(tmp_path: Path) -> None:
     """The parts together, on a short text: the weights counted are those of the model's matrices."""
     file = tmp_path / "text.txt"
-    file.write_text("".join(f"The {a} saw {n} hills. " for n in range(150) for a in ("cat", "fox", "hen", "owl", "emu")))
+    file.write_text(
+        "".join(f"The {a} saw {n} hills. " for n in range(150) for a in ("cat", "fox", "hen", "owl", "emu"))
+    )
     request = Request(data=str(file), steps=3)
     from minilm.bench.quality import prepare_text
 
@@ -115,7 +131,9 @@ def test_a_real_model_is_trained_on_what_it_has_not_read(tmp_path: Path) -> None
     model = scaling.build(request, 16, 30)
     matrices = [weight for name, weight in model.named_parameters() if name.startswith("blocks.") and weight.dim() == 2]
     assert sum(weight.numel() for weight in matrices) == 6144
-    assert scaling.train_config(request, 96).learning_rate < scaling.train_config(request, 16).learning_rate
+    assert (
+        scaling.train_config(Request(changes={"warmup": 7}), 96).warmup == 7 != scaling.train_config(request, 96).warmup
+    )
 
 
 def test_only_a_job_that_reads_is_given_the_rows() -> None:

@@ -19,7 +19,10 @@ def noisy(seeds: int, noise: float, rng: np.random.Generator, law: PowerLaw = LA
 
 def misfit(law: PowerLaw, x: np.ndarray, loss: np.ndarray) -> float:
     """What is made small, by its definition."""
-    return sum((math.log(one) - math.log(law.floor + law.scale * place**-law.exponent)) ** 2 for place, one in zip(x, loss))
+    return sum(
+        (math.log(one) - math.log(law.floor + law.scale * place**-law.exponent)) ** 2
+        for place, one in zip(x, loss, strict=True)
+    )
 
 
 def test_a_law_is_its_formula() -> None:
@@ -68,12 +71,11 @@ def test_with_noise_no_law_nearby_is_better(seed: int) -> None:
 
 
 def test_a_point_near_the_floor_decides_little() -> None:
-    """One loss that lies a hair above the others' floor must not bend the curve: its logarithm above the floor is huge."""
+    """A loss of 1.002 for 1.04 is 4 % off; above a floor of 1 its logarithm is off by 3, which must not bend the curve."""
     x = np.array([1.0, 10.0, 100.0, 1000.0, 10_000.0])
     loss = PowerLaw(1.0, 4.0, 0.5)(x)
-    loss[-1] = 1.0402  # 1.04 by the law
-    assert fit_power_law(x, loss) == pytest.approx((1.0, 4.0, 0.5), rel=2e-3)
-    assert fit_power_law(x, loss, floor=1.0).exponent == pytest.approx(0.5, rel=1e-3)
+    loss[-1] = 1.002
+    assert fit_power_law(x, loss, floor=1.0) == pytest.approx((1.0, 4.0, 0.5), rel=1e-3)
 
 
 def test_what_rises_has_an_exponent_below_zero() -> None:
@@ -147,7 +149,7 @@ def test_ninety_five_of_a_hundred_runs_come_out_inside() -> None:
     for _ in range(100):
         low, _, high = bootstrap_interval(SIZES, noisy(3, 0.005, rng), 2.2e5, 60, rng, floor=1.2)
         inside += low <= float(LAW(2.2e5)) * math.exp(0.005 * rng.standard_normal()) <= high
-    assert 86 <= inside  # 60 draws of five points know their own tails only roughly
+    assert inside >= 86  # 60 draws of five points know their own tails only roughly
 
 
 def test_points_that_leave_the_curve_widen_the_interval() -> None:

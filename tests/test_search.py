@@ -193,7 +193,9 @@ def test_pairs_forget_what_is_common_and_overlap_asks_for_more() -> None:
     a, b = [1.0, 5.0, 3.0, 8.0], [1.2, 5.1, 3.3, 8.2]
     assert paired(a, b) < abs(statistics.fmean(a) - statistics.fmean(b)) < welch(a, b)
     differences = [x - y for x, y in zip(a, b, strict=True)]
-    assert paired(a, b, overlap=1 / 3) == pytest.approx(3.1824 * np.std(differences, ddof=1) * math.sqrt(1 / 4 + 1 / 3), rel=1e-4)
+    assert paired(a, b, overlap=1 / 3) == pytest.approx(
+        3.1824 * np.std(differences, ddof=1) * math.sqrt(1 / 4 + 1 / 3), rel=1e-4
+    )
     assert paired([1.0], [2.0]) == math.inf
 
 
@@ -355,15 +357,21 @@ def test_candidates_come_in_the_order_of_their_means_and_failed_ones_last() -> N
 
 def test_in_halving_a_later_round_counts_more_than_a_score() -> None:
     plan = Plan([{"a": a} for a in range(4)], [0], 0, 20, 2)
-    tried = conduct(plan, lambda options, budget: [options["a"] + budget])  # longer is worse here, and yet more is known
+    tried = conduct(
+        plan, lambda options, budget: [options["a"] + budget]
+    )  # longer is worse here, and yet more is known
     assert [(one.options["a"], one.budget) for one in tried] == [(0, 20), (1, 20), (2, 10), (3, 10)]
 
 
 def test_verdicts() -> None:
     best, following = Tried({}, 5, [1.0, 1.1, 0.9]), Tried({}, 5, [1.3, 1.4, 1.2])
     by_seeds = verdict(best, following, folds=0)
-    assert by_seeds.difference == pytest.approx(0.3) and by_seeds.needed == pytest.approx(welch([1.0, 1.1, 0.9], [1.3, 1.4, 1.2]))
-    assert by_seeds.word == "more than chance" and verdict(best, Tried({}, 5, [1.1, 1.2, 1.0]), 0).word == "within chance"
+    assert by_seeds.difference == pytest.approx(0.3) and by_seeds.needed == pytest.approx(
+        welch([1.0, 1.1, 0.9], [1.3, 1.4, 1.2])
+    )
+    assert (
+        by_seeds.word == "more than chance" and verdict(best, Tried({}, 5, [1.1, 1.2, 1.0]), 0).word == "within chance"
+    )
     on_folds = verdict(best, Tried({}, 5, [1.3, 1.4, 1.3]), folds=3)
     assert on_folds.needed == pytest.approx(paired([1.0, 1.1, 0.9], [1.3, 1.4, 1.3], overlap=0.5))
     assert verdict(best, Tried({}, 4, [1.3, 1.4, 1.2]), 0).word == "unknown"

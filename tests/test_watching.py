@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -34,7 +34,7 @@ WATCHED = ("--sample-every", "3", "--sample-prompt", "The c", "--sample-tokens",
 class Writer:
     """What torch's SummaryWriter is asked to do, noted down: the package tensorboard need not be there."""
 
-    made: list["Writer"] = []
+    made: ClassVar[list["Writer"]] = []
 
     def __init__(self, folder: Path, purge_step: int | None = None, flush_secs: int = 120) -> None:
         self.folder, self.purge_step, self.closed = folder, purge_step, False

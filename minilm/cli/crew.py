@@ -28,12 +28,15 @@ def one_voice() -> Iterator[None]:
         yield
         return
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    with contextlib.redirect_stdout(Unheard()), contextlib.redirect_stderr(Unheard()):
+    with contextlib.redirect_stdout(Unheard(sys.stdout)), contextlib.redirect_stderr(Unheard(sys.stderr)):
         yield
 
 
 class Unheard(io.TextIOBase):
-    """Where a process writes to that is not heard."""
+    """Where a process writes to that is not heard; `voice` is where it would be."""
+
+    def __init__(self, voice: Any) -> None:
+        self.voice = voice
 
     def write(self, text: str) -> int:
         return len(text)
@@ -50,8 +53,8 @@ def speak(now: bool) -> None:
     """Whether this process is heard from here on, where it ends by an error."""
     if not now:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (until the end of the process)
-    elif place()[0] > 0 and sys.__stderr__ is not None:
-        sys.stderr = sys.__stderr__
+    elif isinstance(sys.stderr, Unheard):
+        sys.stderr = sys.stderr.voice
 
 
 def refuse_several(what: str) -> None:

@@ -117,7 +117,9 @@ def read_taught(path: Path, folder: str, records: list[dict[str, Any]]) -> Run:
     from minilm.training.storage import newest_first, read_json
 
     if not (steps := newest_first(path)):
-        raise ValueError(f"{folder} has no checkpoint yet, which says what is taught: wait for its first, or leave it out")
+        raise ValueError(
+            f"{folder} has no checkpoint yet, which says what is taught: wait for its first, or leave it out"
+        )
     state = read_json(steps[0] / "state.json", state=dict)["state"]
     unit = "nats per label" if state.get("labels") else "nats per token"
     tokenizer = str(read_json(steps[0] / "tokenizer.json"))

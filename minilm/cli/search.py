@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from minilm.classical.config import NgramConfig, OneDiscount
 from minilm.cli.options import Parser, read_options, seed
 from minilm.cli.run_folder import RunStopped, new_run
 from minilm.cli.search_report import RESULT, report, result_of
 from minilm.cli.search_space import N_DRAWN, check, plan_of, space_of
 from minilm.cli.searching import MODELS, STEPS, in_words
-from minilm.classical.config import NgramConfig, OneDiscount
 from minilm.models.config import GPTConfig, SpeedrunConfig
 from minilm.models.rnn_config import RNNConfig
 from minilm.training.config import TrainConfig
@@ -34,26 +34,54 @@ def parser_of_search() -> Parser:
         "minilm search --data stories --model gpt --grid learning_rate=1e-3,3e-3 --grid n_layers=2,4 --steps 200 --seeds 3",
     )
     parser.option("--data", metavar="DATA", help="a text as in train; for a classifier labelled texts as in finetune")
-    parser.option("--model", choices=MODELS, help=f"{', '.join(MODELS)} (default: speedrun)")
-    parser.option("--grid", action="append", metavar="NAME=A,B,..", help="try these values of an option; may stand several times")
-    parser.option("--random", action="append", metavar="NAME=LOW:HIGH", help="draw values, also NAME=log:LOW:HIGH; see --trials")
-    parser.option("--trials", type=int, metavar="N", help=f"try N random combinations (default: all; with --random {N_DRAWN})")
-    parser.option("--halving", action="store_true", default=None, help="begin with short trials, go on with the best third")
-    parser.option("--seeds", type=int, metavar="N", help="try each candidate with N seeds, to know what is chance (default: 1)")
-    parser.option("--folds", type=int, metavar="K", help="score on K folds in turn (default: the last tenth; classifiers: 5)")
+    parser.option("--model", choices=MODELS, metavar="KIND", help=f"{', '.join(MODELS)} (default: speedrun)")
+    parser.option(
+        "--grid", action="append", metavar="NAME=A,B,..", help="try these values of an option; may stand several times"
+    )
+    parser.option(
+        "--random", action="append", metavar="NAME=LOW:HIGH", help="draw values, also NAME=log:LOW:HIGH; see --trials"
+    )
+    parser.option(
+        "--trials", type=int, metavar="N", help=f"try N random combinations (default: all; with --random {N_DRAWN})"
+    )
+    parser.option(
+        "--halving", action="store_true", default=None, help="begin with short trials, go on with the best third"
+    )
+    parser.option(
+        "--seeds", type=int, metavar="N", help="try each candidate with N seeds, to know what is chance (default: 1)"
+    )
+    parser.option(
+        "--folds", type=int, metavar="K", help="score on K folds in turn (default: the last tenth; classifiers: 5)"
+    )
     parser.option("--out", metavar="DIR", help="folder of the search (default: checkpoints/<data>-<model>-search)")
     parser.option("--resume", metavar="DIR", help="go on with the search in this folder")
-    parser.option("--task", rare=True, choices=("classify",), help="classify: with --model naive-bayes or logistic-regression")
+    parser.option(
+        "--task", rare=True, choices=("classify",), help="classify: with --model naive-bayes or logistic-regression"
+    )
     parser.option("--keep", rare=True, type=int, metavar="N", help="--halving keeps one in N (default: 3)")
-    parser.option("--score-bytes", rare=True, type=int, metavar="N", help="score on at most so many bytes (default: 200000)")
-    parser.option("--seed", rare=True, type=seed, help="seed of what is drawn, and the first seed of the trials (default: 0)")
-    parser.option("--tokenizer", rare=True, metavar="KIND", help="bpe, char, byte, or a saved tokenizer's file (default: bpe)")
-    parser.option("--text-column", rare=True, metavar="NAME", help="the column of the texts (default: guessed, and said)")
-    parser.option("--label-column", rare=True, metavar="NAME", help="the column of the labels (default: guessed, and said)")
+    parser.option(
+        "--score-bytes", rare=True, type=int, metavar="N", help="score on at most so many bytes (default: 200000)"
+    )
+    parser.option(
+        "--seed", rare=True, type=seed, help="seed of what is drawn, and the first seed of the trials (default: 0)"
+    )
+    parser.option(
+        "--tokenizer", rare=True, metavar="KIND", help="bpe, char, byte, or a saved tokenizer's file (default: bpe)"
+    )
+    parser.option(
+        "--text-column", rare=True, metavar="NAME", help="the column of the texts (default: guessed, and said)"
+    )
+    parser.option(
+        "--label-column", rare=True, metavar="NAME", help="the column of the labels (default: guessed, and said)"
+    )
     parser.option("--config", rare=True, metavar="FILE", help="TOML file of options; flags win over it")
     parser.option("--device", rare=True, help="auto, cpu, cuda or mps (default: auto)")
-    parser.option("--plain", rare=True, action="store_true", default=None, help="only the readable parts, no fused kernel")
-    parser.option("--json", rare=True, action="store_true", default=None, help="one JSON object at the end, no progress bar")
+    parser.option(
+        "--plain", rare=True, action="store_true", default=None, help="only the readable parts, no fused kernel"
+    )
+    parser.option(
+        "--json", rare=True, action="store_true", default=None, help="one JSON object at the end, no progress bar"
+    )
     for config in (TrainConfig, GPTConfig, SpeedrunConfig, RNNConfig, NgramConfig, OneDiscount):
         parser.add_config(config, SHOWN, LEFT_OUT, {"steps": STEPS}, hidden=("minutes",))
     return parser
@@ -103,15 +131,18 @@ def search(chosen: dict[str, Any], out: Path, say: Callable[[str], Any], as_json
     file = TrialsFile(out / TRIALS)
     say(outline(plan, subject.has_steps))
     with told(out, plan, file), progress(plan, subject.has_steps, file, as_json) as run_with:
-        tried = conduct(plan, lambda options, budget: file.scores_of(plan.trials(options, budget), run_with(subject.score)))
+        tried = conduct(
+            plan, lambda options, budget: file.scores_of(plan.trials(options, budget), run_with(subject.score))
+        )
     result = result_of(tried, plan, subject)
     write(out / RESULT, result)
-    drawn = {name: choices.log for name, choices in space_of(chosen).items() if isinstance(choices, Range)}
+    space = space_of(chosen)
+    drawn = {name: choices.log for name, choices in space.items() if isinstance(choices, Range)}
     rows = [(one.options, one.budget, one.scores) for one in tried]
     save(plot_trials(rows, subject.score_name, drawn), out / PICTURE)
     if as_json:
         print(json.dumps({"out": str(out), **result, "seconds": round(file.seconds, 3)}))
-    for line in report(tried, plan, result, subject):
+    for line in report(tried, plan, result, subject, space):
         say(line)
     say(f"the search lies in {out} ({PICTURE} shows it), its trials took {file.seconds:,.0f} s")
     return 0
@@ -134,11 +165,9 @@ def outline(plan: Plan, has_steps: bool) -> str:
     if not plan.keep:
         return f"{n} candidates x {cells}: {plan.n_trials:,} trials of {plan.steps:,} steps, {plan.cost:,} steps in all"
     rounds = ", ".join(f"{n} of {budget:,} steps" for n, budget in plan.rounds)
-    whole = plan.rounds[-1][1] * plan.n_cells
-    return (
-        f"{n} candidates x {cells}, halved in {plan.n_rounds} rounds ({rounds}): {plan.n_trials:,} trials, {plan.cost:,} steps in all, "
-        f"what {plan.cost / whole:.3g} of {n} cost without halving"
-    )
+    share = f"what {plan.cost / (plan.rounds[-1][1] * plan.n_cells):.3g} of {n} cost without halving"
+    halved = f"{n} candidates x {cells}, halved in {plan.n_rounds} rounds ({rounds})"
+    return f"{halved}: {plan.n_trials:,} trials, {plan.cost:,} steps in all, {share}"
 
 
 @contextmanager
@@ -160,7 +189,12 @@ def progress(plan: Plan, has_steps: bool, file: TrialsFile, quiet: bool) -> Iter
     """A bar over all trials, which counts steps where there are some: what is left is known from the first trial on."""
     from tqdm import tqdm
 
-    every = {trial.key: trial for n, budget in plan.rounds for options in plan.candidates for trial in plan.trials(options, budget)}
+    every = {
+        trial.key: trial
+        for n, budget in plan.rounds
+        for options in plan.candidates
+        for trial in plan.trials(options, budget)
+    }
     before = sum(every[key].budget for key in file.scores if key in every)
     total, unit = plan.cost if has_steps else plan.n_trials, "step" if has_steps else "trial"
     with tqdm(total=total, initial=before, unit=unit, disable=quiet, dynamic_ncols=True) as bar:

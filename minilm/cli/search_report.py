@@ -1,10 +1,11 @@
-"""What `minilm search` says when its trials are done: the candidates in their order, and whether the first is better than chance."""
+"""What `minilm search` says when its trials are done: the candidates in order, and whether the first is better than chance."""
 
 import math
 import statistics
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from minilm.cli.search_space import Space
 from minilm.cli.searching import in_words
 from minilm.training.trials import Plan, Tried, verdict
 
@@ -20,7 +21,12 @@ def result_of(tried: Sequence[Tried], plan: Plan, subject: Any) -> dict[str, Any
 
     rows = [
         {
-            **{"options": one.options, "budget": one.budget, "mean": number(one.mean), "median": number(statistics.median(one.scores))},
+            **{
+                "options": one.options,
+                "budget": one.budget,
+                "mean": number(one.mean),
+                "median": number(statistics.median(one.scores)),
+            },
             **{"deviation": number(one.deviation), "scores": [number(score) for score in one.scores]},
         }
         for one in tried
@@ -28,7 +34,13 @@ def result_of(tried: Sequence[Tried], plan: Plan, subject: Any) -> dict[str, Any
     judged = verdict(tried[0], tried[1], plan.folds) if len(tried) > 1 else None
     return {
         "score": subject.score_name,
-        **{"trials": plan.n_trials, "cost": plan.cost, "seeds": plan.seeds, "folds": plan.folds, "best": tried[0].options},
+        **{
+            "trials": plan.n_trials,
+            "cost": plan.cost,
+            "seeds": plan.seeds,
+            "folds": plan.folds,
+            "best": tried[0].options,
+        },
         "difference": number(judged.difference) if judged else None,
         "needed": number(judged.needed) if judged else None,
         "verdict": judged.word if judged else "unknown",
@@ -38,10 +50,14 @@ def result_of(tried: Sequence[Tried], plan: Plan, subject: Any) -> dict[str, Any
     }
 
 
-def report(tried: Sequence[Tried], plan: Plan, result: dict[str, Any], subject: Any) -> Iterator[str]:
+def report(tried: Sequence[Tried], plan: Plan, result: dict[str, Any], subject: Any, space: Space) -> Iterator[str]:
     """The table of the best candidates, whether the first is better than chance, and what to do next."""
     width = len(subject.score_name)
-    yield f"{subject.score_name}{'median':>10}{'spread':>10}" + (f"{'steps':>8}" if subject.has_steps else "") + "  options"
+    yield (
+        f"{subject.score_name}{'median':>10}{'spread':>10}"
+        + (f"{'steps':>8}" if subject.has_steps else "")
+        + "  options"
+    )
     for one in tried[:MOST_LINES]:
         spread = f"{one.deviation:.4f}" if math.isfinite(one.deviation) else "-"
         steps = f"{one.budget:>8,}" if subject.has_steps else ""
@@ -51,6 +67,7 @@ def report(tried: Sequence[Tried], plan: Plan, result: dict[str, Any], subject: 
     yield f"best: {in_words(tried[0].options)}"
     if len(tried) > 1:
         yield compared(tried, plan, result)
+    yield from at_the_edge(tried[0].options, space)
     if "accuracy" in result:
         yield f"on {result['kept_aside']:,} examples kept aside, which no trial has seen: accuracy {result['accuracy']:.3f}"
         yield f"in Python: {result['advice']}"
@@ -58,6 +75,20 @@ def report(tried: Sequence[Tried], plan: Plan, result: dict[str, Any], subject: 
         best_of = f"the best of {len(tried)} scores is a little too good" if len(tried) > 1 else "now train it"
         yield f"{best_of}; a fair one is that of the validation text, which this prints at its end:"
         yield f"  {result['advice']}"
+
+
+def at_the_edge(best: dict[str, Any], space: Space) -> Iterator[str]:
+    """A sentence for each option of which the best value is the smallest or largest of three or more: there may be more beyond.
+
+    >>> list(at_the_edge({"order": 6, "k": 0.5}, {"order": [4, 5, 6], "k": [0.1, 0.5, 0.9]}))
+    ['order=6 is the largest that was tried: larger ones may be better still']
+    """
+    for name, values in space.items():
+        if isinstance(values, list) and len(values) > 2 and type(best[name]) in (int, float):
+            for edge, word in ((min(values), "small"), (max(values), "larg")):
+                if best[name] == edge:
+                    tried = f"{in_words({name: edge})} is the {word}est that was tried"
+                    yield f"{tried}: {word}er ones may be better still"
 
 
 def compared(tried: Sequence[Tried], plan: Plan, result: dict[str, Any]) -> str:

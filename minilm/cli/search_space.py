@@ -34,18 +34,29 @@ def check(chosen: dict[str, Any]) -> None:
     if classify and kind not in CLASSIFIERS:
         raise ValueError(f"model {kind} is no classifier: for --task classify choose one of {', '.join(CLASSIFIERS)}")
     if "minutes" in chosen:
-        raise ValueError("--minutes would give every trial other steps each time: say how long a trial is with --steps N")
+        raise ValueError(
+            "--minutes would give every trial other steps each time: say how long a trial is with --steps N"
+        )
     chosen.setdefault("score_bytes", 200_000)
     chosen.setdefault("folds", 5 if classify else 0)
     foreign = {"steps": kind in (*CLASSIFIERS, "ngram"), "halving": kind in (*CLASSIFIERS, "ngram")}
     foreign |= {"keep": not chosen.get("halving"), "text_column": not classify, "label_column": not classify}
     for name in ("halving", "steps", "keep", "text_column", "label_column"):
         if name in chosen and foreign[name]:
-            belongs = "--halving" if name == "keep" else "classifiers" if "column" in name else "models that are trained in steps"
+            belongs = (
+                "--halving"
+                if name == "keep"
+                else "classifiers"
+                if "column" in name
+                else "models that are trained in steps"
+            )
             raise ValueError(f"{name} is for {belongs}: leave it out")
     if kind == "ngram" and chosen.get("seeds", 1) > 1:
         raise ValueError("an n-gram is counted and has no seed: leave --seeds out, and give --folds 5")
-    types, mine = option_types(kind), {*TYPES, *WHOLE, "grid", "random", "halving", "seed", "text_column", "label_column"}
+    types, mine = (
+        option_types(kind),
+        {*TYPES, *WHOLE, "grid", "random", "halving", "seed", "text_column", "label_column"},
+    )
     for name in chosen:
         if name not in mine and (name not in types or kind in CLASSIFIERS):
             one = f"write --grid {name}=VALUE" if name in types else "leave it out"
@@ -91,7 +102,11 @@ def read_range(text: str, wanted: type, where: str) -> Range:
     log = text.strip().startswith("log:")
     ends = text.strip().removeprefix("log:").split(":")
     if wanted not in (int, float) or len(ends) != 2:
-        remedy = "write LOW:HIGH or log:LOW:HIGH" if wanted in (int, float) else "it is no number, give its values with --grid"
+        remedy = (
+            "write LOW:HIGH or log:LOW:HIGH"
+            if wanted in (int, float)
+            else "it is no number, give its values with --grid"
+        )
         raise ValueError(f"{where}: {remedy}")
     low, high = (read_value(end.strip(), wanted, where) for end in ends)
     try:

@@ -56,7 +56,9 @@ def option_types(kind: str) -> dict[str, type]:
 
 def in_words(options: dict[str, Any]) -> str:
     """learning_rate=0.003 n_layers=2."""
-    return " ".join(f"{name}={value:g}" if type(value) is float else f"{name}={value}" for name, value in options.items())
+    return " ".join(
+        f"{name}={value:g}" if type(value) is float else f"{name}={value}" for name, value in options.items()
+    )
 
 
 class Language:
@@ -166,7 +168,9 @@ class Language:
 
     def advice(self, options: dict[str, Any]) -> str:
         """The command that trains a model with these options."""
-        chosen = {name: self.chosen[name] for name in ("data", "tokenizer", "device") if name in self.chosen}
+        chosen: dict[str, Any] = {
+            name: self.chosen[name] for name in ("data", "tokenizer", "device") if name in self.chosen
+        }
         steps = {"steps": STEPS} if self.has_steps else {}
         chosen = {**chosen, "model": self.kind, **steps, **self.fixed, **options}
         words = ["minilm", "train"]
@@ -261,7 +265,9 @@ def split_text(ids: np.ndarray, end_of_text: int, fold: int | None, folds: int) 
     different: dict[bytes, int] = {}
     numbers = [different.setdefault(document.tobytes(), len(different)) for document in documents]
     if len(different) < folds:
-        raise ValueError(f"{folds} folds of {len(different)} different documents: give fewer --folds, or leave them out")
+        raise ValueError(
+            f"{folds} folds of {len(different)} different documents: give fewer --folds, or leave them out"
+        )
     chosen = set(k_fold(len(different), folds)[fold][1])
     sides: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     for document, number in zip(documents, numbers, strict=True):

@@ -14,7 +14,9 @@ from minilm.plots.loss import running_mean
 from minilm.plots.picture import GREY, INK, QUIET, Picture, new_picture, quiet_axes
 
 MOST = 12  # runs that a picture has room for
-BEGINNING = 0.05  # part of a run that may lie above the picture: there the loss falls from that of a model without an idea
+BEGINNING = (
+    0.05  # part of a run that may lie above the picture: there the loss falls from that of a model without an idea
+)
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,9 @@ def plot_runs(courses: Sequence[Course], x_label: str, unit: str, look_unit: str
     looked = any(len(course.looks) for course in courses)
     figure = new_picture(13.3 if looked else 8, 5)
     panels = figure.subplots(1, 2 if looked else 1, squeeze=False)[0]
-    styled = [(course, COLOURS[i % len(COLOURS)], "-" if i < len(COLOURS) else "--") for i, course in enumerate(courses)]
+    styled = [
+        (course, COLOURS[i % len(COLOURS)], "-" if i < len(COLOURS) else "--") for i, course in enumerate(courses)
+    ]
     last_x = max(course.x[-1] for course in courses)
     ends: list[tuple[float, str, str]] = []  # where the line ends, its name, its colour
     highest, lowest = -np.inf, np.inf
@@ -56,7 +60,7 @@ def plot_runs(courses: Sequence[Course], x_label: str, unit: str, look_unit: str
     finish(panels[0], x_label, unit, "On the text they learn from", ends if len(courses) > 1 else [], last_x)
     if looked:
         ends = [draw_looks(panels[1], *line) for line in styled if len(line[0].looks)]
-        finish(panels[1], x_label, look_unit, "On text they have not seen", ends, last_x)
+        finish(panels[1], x_label, look_unit, "On text they have not seen (ring: best)", ends, last_x)
     return figure
 
 
@@ -64,13 +68,17 @@ def draw_looks(axes: Any, course: Course, colour: str, style: str) -> tuple[floa
     """A point for each look, and a ring round the lowest. Returns the height of the end, the name with the score, the colour."""
     best = int(np.argmin(course.looks))
     axes.plot(course.look_x, course.looks, "o" + style, color=colour, linewidth=2.2, markersize=4)
-    axes.plot(course.look_x[best], course.looks[best], "o", markersize=12, markerfacecolor="none", markeredgecolor=colour)
+    axes.plot(
+        course.look_x[best], course.looks[best], "o", markersize=12, markerfacecolor="none", markeredgecolor=colour
+    )
     return float(course.looks[-1]), f"{course.name}  {course.looks[best]:.3f}", colour
 
 
-def finish(axes: Any, x_label: str, y_label: str, title: str, ends: Sequence[tuple[float, str, str]], last: float) -> None:
+def finish(
+    axes: Any, x_label: str, y_label: str, title: str, ends: Sequence[tuple[float, str, str]], last: float
+) -> None:
     """Labels, a quiet frame, and the names at the right."""
-    axes.set_xlim(0, last)
+    axes.set_xlim(0, 1.02 * last)  # room for the ring round a last look
     axes.set_xlabel(x_label, color=INK, fontsize=13)
     axes.set_ylabel(y_label, color=INK, fontsize=13)
     axes.set_title(title, loc="left", color=INK, fontsize=14, pad=12)
@@ -98,9 +106,7 @@ def short_names(folders: Sequence[str | Path]) -> list[str]:
     while min(map(len, parts)) > 1 and len({part[0] for part in parts}) == 1:
         parts = [part[1:] for part in parts]
     names = ["/".join(part) for part in parts]
-    common = os.path.commonprefix(names)
-    for cut in sorted((found.end() for found in re.finditer("[-_.]", common)), reverse=True):
-        if all(name[cut:][:1].isalpha() for name in names):
+    for cut in reversed([found.end() for found in re.finditer("[-_.]", names[0])]):
+        if all(name.startswith(names[0][:cut]) and name[cut:][:1].isalpha() for name in names):
             return [name[cut:] for name in names]
     return names
-

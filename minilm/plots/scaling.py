@@ -65,7 +65,13 @@ def draw_prediction(axes: Any, predicted: Sequence[float], measured: Sequence[fl
     for loss in measured:
         axes.plot(at, loss, "*", color=LARGER, markersize=15)
         axes.annotate(
-            f"measured {loss:.3f}", (at, loss), (-12, -14), textcoords="offset points", ha="right", fontsize=11, color=LARGER
+            f"measured {loss:.3f}",
+            (at, loss),
+            (-12, -14),
+            textcoords="offset points",
+            ha="right",
+            fontsize=11,
+            color=LARGER,
         )
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -47,13 +48,15 @@ def plot_trials(rows: Sequence[Row], score_name: str, drawn: Mapping[str, bool] 
 def draw_panel(axes: Any, rows: Sequence[Row], name: str, drawn: Mapping[str, bool]) -> None:
     """The scores of all rows over one option."""
     top = max((score for _, _, scores in rows for score in scores if math.isfinite(score)), default=1.0)
-    values = [row[0].get(name) for row in rows]
+    values: list[Any] = [row[0].get(name) for row in rows]
     if name in drawn:
         places = [float(value) for value in values]
         if drawn[name]:
             axes.set_xscale("log")
             apart = max(places) / min(places)
-            axes.xaxis.set_major_locator(LogLocator(subs=range(1, 10) if apart < 4 else (1, 3) if apart < 1000 else (1,)))
+            axes.xaxis.set_major_locator(
+                LogLocator(subs=range(1, 10) if apart < 4 else (1, 3) if apart < 1000 else (1,))
+            )
             axes.xaxis.set_major_formatter("{x:g}")
             axes.xaxis.set_minor_locator(NullLocator())
     else:
@@ -76,7 +79,7 @@ def side_by_side(axes: Any, values: Sequence[Any]) -> list[float]:
     """A place on the x axis for each value, equal ones near each other, and their names below; of many values only some names."""
     different = sorted(set(values), key=lambda value: (isinstance(value, str), value))
     named = range(0, len(different), math.ceil(len(different) / MOST_WORDS))
-    words = [f"{different[i]:g}" if type(different[i]) is float else plain(str(different[i])) for i in named]
+    words = [f"{different[i]:g}" if type(different[i]) is float else plain(fill(str(different[i]), 13)) for i in named]
     axes.set_xticks(list(named), words)
     axes.set_xlim(-0.6, len(different) - 0.4)
     return moved_apart([float(different.index(value)) for value in values])

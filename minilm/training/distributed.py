@@ -175,11 +175,14 @@ class Team(RunCrew):
         if threading.current_thread() is threading.main_thread():
             for name in {"SIGINT", "SIGTERM", "SIGHUP"} & set(dir(signal)):
                 signal.signal(getattr(signal, name), signal.SIG_IGN)
-        self.store.set(f"noticed {self.rank}", "")
-        time.sleep(NOTICE)
-        noticed = [rank for rank in range(self.size) if self.store.check([f"noticed {rank}"])]
+        try:
+            self.store.set(f"noticed {self.rank}", "")
+            time.sleep(NOTICE)
+            noticed = [rank for rank in range(self.size) if self.store.check([f"noticed {rank}"])]
+            speaks = self.rank == noticed[0] and not self.store.check(["reason"])
+        except RuntimeError:  # torchrun itself is gone
+            noticed, speaks = [self.rank], self.leads
         gone = ", ".join(str(rank) for rank in range(self.size) if rank not in noticed) or "a connection"
-        speaks = self.rank == noticed[0] and not self.store.check(["reason"])
         return LostProcess(f"process {gone} of {self.size} has ended or does not answer", speaks)
 
     def first_to_say(self) -> bool:
@@ -195,7 +198,10 @@ def join(device: torch.device, check_every: int = CHECK_EVERY, patience: float =
     """
     store, rank, size = next(dist.rendezvous("env://"))
     store.set(f"here {rank}", "")
-    while not store.check([f"here {other}" for other in range(size)]):
+    late = time.monotonic() + patience
+    while missing := [other for other in range(size) if not store.check([f"here {other}"])]:
+        if time.monotonic() > late:
+            raise LostProcess(f"process {', '.join(map(str, missing))} of {size} did not come", speaks=rank == 0)
         time.sleep(0.02)  # and not in a call that no signal would end
     cuda = device.type == "cuda"
     if cuda:

@@ -64,8 +64,8 @@ class Range:
 def draw(space: Mapping[str, Range | Sequence[Any]], rng: random.Random) -> dict[str, Any]:
     """One random choice of options: of a Range a number, of a list one of its values, each with the same chance.
 
-    Every option takes exactly one uniform number of `rng`, in the order of the names. So what is drawn k-th depends on the seed and k
-    alone, not on how many follow, and an option whose range changes leaves the others as they were.
+    Every option takes exactly one uniform number of `rng`, in the order of the names. So what is drawn k-th depends on the seed
+    and k alone, not on how many follow, and an option whose range changes leaves the others as they were.
 
     >>> rng = random.Random(0)
     >>> [draw({"n_layers": Range(1, 8), "optimizer": ["adamw", "muon"]}, rng) for _ in range(2)]
@@ -105,9 +105,10 @@ def successive_halving(
 ) -> list[Round]:
     """Try all candidates with a small budget, the best 1 / keep of them with `keep` times as much, and so on, to one winner.
 
-    `budget` is what each candidate gets in the first round, say steps of training, and score(candidate, budget) trains from the start:
-    a schedule that ends after 30 steps is another training than the first 30 of 90. n = keep^r candidates make r rounds of the same
-    cost, n budget each: together r n budget, where a grid that gives all of them the last round's budget pays n / keep times n budget.
+    `budget` is what each candidate gets in the first round, say steps of training, and score(candidate, budget) trains from the
+    start: a schedule that ends after 30 steps is another training than the first 30 of 90. n = keep^r candidates make r rounds of
+    the same cost, n budget each: r n budget together. A grid that gives all of them the last round's budget pays n / keep times
+    n budget.
 
     Of n candidates ceil(n / keep) go on; of equals the first, and NaN counts as infinite. ValueError without candidates, and if all
     scores of a round are infinite. The winner is rounds[-1].kept[0].
@@ -208,11 +209,11 @@ def exceeds(a: Sequence[float], b: Sequence[float], level: float = 0.95) -> bool
 
 
 def paired(a: Sequence[float], b: Sequence[float], overlap: float = 0.0, level: float = 0.95) -> float:
-    """As `welch`, for scores that belong together place by place, as those of the same folds: what is hard for one is for the other.
+    """As `welch`, for scores that belong together in pairs, as those of the same folds: a hard fold is hard for both.
 
-    Only the differences spread: t(n - 1) deviation sqrt(1 / n + overlap). Trainings of k folds share most of their text, and so are no
-    independent experiments: `overlap`, the size of the test over that of the training, 1 / (k - 1), makes up for that (Nadeau and
-    Bengio 2003). ValueError for groups of different sizes.
+    Only the differences spread: t(n - 1) deviation sqrt(1 / n + overlap). Trainings of k folds share most of their text, and so
+    are no independent experiments: `overlap`, the size of the test over that of the training, 1 / (k - 1), makes up for that
+    (Nadeau and Bengio 2003). ValueError for groups of different sizes.
     """
     differences = [x - y for x, y in zip(a, b, strict=True)]
     n = len(differences)

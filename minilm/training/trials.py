@@ -61,9 +61,13 @@ class TrialsFile:
             score = math.inf if record["score"] is None else float(record["score"])
             seconds = float(record["seconds"])
         except (ValueError, KeyError, TypeError):
-            raise ValueError(f"line {number} of {self.path} is damaged: delete it, and its trial is done again") from None
+            raise ValueError(
+                f"line {number} of {self.path} is damaged: delete it, and its trial is done again"
+            ) from None
         if self.scores.setdefault(key, score) != score:
-            raise ValueError(f"line {number} of {self.path} has another score than a line before it: delete the wrong one")
+            raise ValueError(
+                f"line {number} of {self.path} has another score than a line before it: delete the wrong one"
+            )
         self.seconds += seconds
 
     def add(self, trial: Trial, score: float, seconds: float) -> None:
@@ -111,8 +115,8 @@ class Plan:
     def __post_init__(self) -> None:
         if self.keep and self.first_budget < 1:
             raise ValueError(
-                f"{self.steps} steps are too few to halve {len(self.candidates)} candidates in {self.n_rounds} rounds: give at least "
-                f"{self.keep ** (self.n_rounds - 1)}, or fewer candidates"
+                f"{self.steps} steps are too few to halve {len(self.candidates)} candidates in {self.n_rounds} rounds: "
+                f"give at least {self.keep ** (self.n_rounds - 1)}, or fewer candidates"
             )
 
     @property
