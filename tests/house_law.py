@@ -69,7 +69,7 @@ TORCH_KERNELS = {"softmax", "log_softmax", "layer_norm", "rms_norm", "group_norm
 
 CORE = ["layers/basic.py", "layers/attention.py", "layers/blocks.py", "layers/kv_cache.py", "models/gpt.py"]
 CORE += ["training/loss.py", "training/loop.py", "decoding/generate.py", "classical/ngram.py"]
-CLI_SUPPORT = {"__init__", "answers", "counted", "decoding", "describing", "main", "model_options", "options"}
+CLI_SUPPORT = {"__init__", "answers", "counted", "crew", "decoding", "describing", "main", "model_options", "options"}
 CLI_SUPPORT |= {
     "run_folder",
     "search_report",

@@ -4,8 +4,8 @@
     python tests/mutations.py "no scale" ...      those of these names
 
 Those of models, their layers and byhand/ stand here, the others in mutations_cli.py, mutations_decoding.py,
-mutations_doctor.py, mutations_storage.py, mutations_recurrent.py, mutations_search.py, mutations_scaling.py,
-mutations_training.py and mutations_finetuning.py. A mistake is put into a copy of the package in a temporary folder, where a
+mutations_distributed.py, mutations_doctor.py, mutations_storage.py, mutations_recurrent.py, mutations_search.py,
+mutations_scaling.py, mutations_training.py and mutations_finetuning.py. A mistake is put into a copy of the package in a temporary folder, where a
 few tests run against it. A survivor is a gap in the tests, or no mistake at all: then it does not belong here.
 """
 
@@ -21,6 +21,7 @@ from typing import NamedTuple
 from mutations_classical import CLASSICAL
 from mutations_cli import CLI
 from mutations_decoding import DECODING
+from mutations_distributed import DISTRIBUTED
 from mutations_doctor import DOCTOR
 from mutations_finetuning import FINETUNING
 from mutations_recurrent import RECURRENT
@@ -823,6 +824,7 @@ MUTATIONS = [
         *DOCTOR,
         *RECURRENT,
         *SEARCH,
+        *DISTRIBUTED,
         *TRAINING,
         *SCALING,
         *FINETUNING,

@@ -67,6 +67,12 @@ def test_a_second_run_keeps_the_first_prediction(by_law: list[int], tmp_path: Pa
     by_law.clear()
     assert main(["bench", "scaling", "--out", str(out), "--json"]) == 0
     assert by_law == [scaling.LARGER] and out.read_text().splitlines() == lines
+    assert main(["bench", "scaling", "--out", str(out), "--seeds", "4", "--json"]) == 0  # more seeds say something new
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row["row"] for row in rows if row["row"].startswith("prediction")] == [
+        "prediction from 15 runs: 221,184 weights",
+        "prediction from 20 runs: 221,184 weights",
+    ]
 
 
 def test_seeds_and_steps(by_law: list[int], capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,6 +112,8 @@ def test_without_the_small_runs_there_is_nothing_to_go_by(
 ) -> None:
     assert main(["bench", "scaling", "--only", "prediction"]) == 2
     assert "needs all small runs: leave out --only" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="needs all small runs"):
+        scaling.prediction_row(3, [{"row": str(i), "nats": 2.0, "weights": i} for i in (1, 2)])
     assert main(["bench", "scaling", "--seconds", "3"]) == 2
     assert "the size of a model decides how long" in capsys.readouterr().err
 

@@ -34,7 +34,7 @@ def test_hidden_states_are_learned_and_kept(prepared, tmp_path) -> None:
     settings = HMMConfig(prepared.tokenizer.vocab_size, 3)
     said = run(settings, {"iterations": 15, "seed": 4}, prepared, tmp_path)
     loaded = load_checkpoint(tmp_path / "run")
-    assert "3 hidden states after" in said[0] and "bits per byte" in said[1] and "minilm generate" in said[1]
+    assert "3 hidden states from 1,740 tokens after" in said[0] and "bits per byte" in said[1] and "minilm generate" in said[1]
     history = loaded.state["log_probs"]
     assert loaded.state["rounds"] == len(history) - 1 > 3 and history[-1] > history[0] + 50
     assert f"{loaded.validation:.3f}" in said[1]
@@ -55,8 +55,12 @@ def test_the_flags_reach_baum_welch(prepared, tmp_path) -> None:
     assert load_checkpoint(tmp_path / "run").state["rounds"] == 3
     run(settings, {"tolerance": 1.0}, prepared, tmp_path / "early")
     assert load_checkpoint(tmp_path / "early" / "run").state["rounds"] == 1
-    run(settings, {"minutes": 1e-9, "tolerance": 0.0}, prepared, tmp_path / "soon")
-    assert load_checkpoint(tmp_path / "soon" / "run").state["rounds"] == 0
+    said = run(settings, {"minutes": 1e-9, "tolerance": 0.0}, prepared, tmp_path / "soon")
+    assert load_checkpoint(tmp_path / "soon" / "run").state["rounds"] == 1
+    assert "after 1 rounds of Baum-Welch, when the time was up, in" in said[0]
+    said = run(settings, {"iterations": 2, "most_tokens": 500, "tolerance": 0.0}, prepared, tmp_path / "part")
+    assert f"from the first 500 of {len(prepared.train.ids):,} tokens" in said[0]
+    assert load_checkpoint(tmp_path / "part" / "run").state["log_probs"][0] > -1500  # about 3 nats a token
     run(settings, {"iterations": 2, "pseudo_count": 1e6}, prepared, tmp_path / "flat")
     emission = load_checkpoint(tmp_path / "flat" / "run").model.model.emission
     assert np.abs(emission - 1 / prepared.tokenizer.vocab_size).max() < 1e-2

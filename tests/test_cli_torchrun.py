@@ -15,10 +15,14 @@ from typing import Any
 
 import pytest
 import striking
+import torch
 from crews import torchrun
 from striking import EVERY, STEPS, Done, Room, only_line, replace, steps_of
 
+from minilm import runtime
+from minilm.cli.crew import device_of
 from minilm.cli.main import main
+from minilm.runtime import n_cores, place
 from minilm.training.checkpoint import load_checkpoint
 from minilm.training.run import read_log
 from minilm.training.storage import verify_directory
@@ -186,12 +190,15 @@ def test_what_one_process_does_is_refused_in_one_line(words: str, reason: str, r
 
 def first_of(size: int, arguments: list[str], home: Path) -> Done:
     """What the first of so many processes does, whose others have not come yet."""
-    return torchrun(1, arguments, prepare=lambda rank: os.environ.update(WORLD_SIZE=str(size), MINILM_HOME=str(home)))[0]
+    return torchrun(1, arguments, prepare=lambda rank: os.environ.update(WORLD_SIZE=str(size), MINILM_HOME=str(home)))[
+        0
+    ]
 
 
 def test_a_recurrent_run_is_not_gone_on_with_by_several(room: Room, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    words = f"train --data {room.path}/text.txt --model gru --d-model 8 --n-layers 1 --window 4 --steps 2 --tokenizer byte --out {out}"
+    shape = "--model gru --d-model 8 --n-layers 1 --window 4 --steps 2 --tokenizer byte"
+    words = f"train --data {room.path}/text.txt {shape} --out {out}"
     assert main([*words.split(), "--batch-size", "2", "--json"]) == 0
     done = first_of(2, ["train", "--resume", str(out)], tmp_path)
     assert done.code == 2 and "a recurrent model is trained in one: leave torchrun out" in only_line(done)
@@ -203,6 +210,34 @@ def test_the_same_mistake_of_all_is_said_once(room: Room, tmp_path: Path) -> Non
     assert (first.code, second.code) == (2, -signal.SIGTERM)
     assert "--n-heads 5" in only_line(first)
     check_silent(second)
+
+
+def test_what_torchrun_says_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert place() == (0, 1)
+    monkeypatch.setattr(runtime.os, "sched_getaffinity", lambda pid: range(7), raising=False)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    assert n_cores() == 7  # others than torchrun may set it
+    monkeypatch.setenv("RANK", "4")
+    monkeypatch.setenv("WORLD_SIZE", "5")
+    assert place() == (4, 5) and n_cores() == 2
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "9")
+    assert n_cores() == 1
+
+
+def test_each_process_of_a_machine_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the numbers alone: no test has seen NCCL."""
+    monkeypatch.setattr("minilm.runtime.pick_device", torch.device)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for name, value in {"RANK": "5", "WORLD_SIZE": "6", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    assert [str(device_of(name)) for name in ("cuda", "cpu")] == ["cuda:1", "cpu"]
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    with pytest.raises(ValueError, match="3 processes need as many GPUs, here are 2: --nproc-per-node 2"):
+        device_of("cuda")
+    with pytest.raises(ValueError, match="cannot share an Apple GPU: add --device cpu"):
+        device_of("mps")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert str(device_of("mps")) == "mps" and str(device_of("cuda")) == "cuda"
 
 
 def test_the_real_torchrun(room: Room, alone: Path, tmp_path: Path, subprocess_env: dict[str, str]) -> None:

@@ -40,7 +40,7 @@ def test_it_learns_from_the_first_tokens_only() -> None:
     tokenizer = CharTokenizer.train(texts)
     train = encode_corpus(texts, tokenizer)
     training = HMMTraining(iterations=2)
-    some = {"most_tokens": 900, "training": training}
+    some = {"training": HMMTraining(iterations=2, most_tokens=900)}
     same = (
         hmm_rung_model(train, tokenizer, **some),
         hmm_rung_model(encode_corpus(texts[:2], tokenizer), tokenizer, **some),

@@ -55,6 +55,7 @@ def test_a_window_is_never_longer_than_the_run() -> None:
     left, _ = plot_runs([course("a", n=6, looks=1), course("b", n=60)], "steps", "x", "y", window=10).axes
     assert [len(line.get_xdata()) for line in left.lines] == [6, 1, 60, 51]
     assert points(left.lines[1]) == [(4, pytest.approx(course("a", n=6).loss.mean()))]
+    assert [left.lines[i].get_marker() for i in (1, 3)] == ["o", ""]  # a line through one point cannot be seen
     plain, _ = plot_runs([course("b", n=60)], "steps", "x", "y", window=1).axes
     assert points(plain.lines[0]) == points(plain.lines[1])
 

@@ -143,6 +143,13 @@ def test_two_seeds_are_not_taken_for_a_sure_thing() -> None:
     assert (math.log(high) - math.log(low)) / 2 == pytest.approx(0.05 * math.sqrt(2), rel=0.15)
 
 
+def test_what_seeds_leave_open_grows_with_the_distance() -> None:
+    """Two points a doubling apart, each mean known to within 0.05: ten doublings on that is 0.05 * sqrt(10² + 11²)."""
+    losses = PowerLaw(0.0, 5.0, 0.2)(x := np.array([10.0, 20.0])) * np.exp([[0.05], [-0.05]])
+    low, _, high = bootstrap_interval(x, losses, 20 * 2.0**10, 600, np.random.default_rng(1), floor=0.0, level=0.6827)
+    assert (math.log(high) - math.log(low)) / 2 == pytest.approx(0.05 * math.sqrt(221), rel=0.2)
+
+
 def test_ninety_five_of_a_hundred_runs_come_out_inside() -> None:
     rng = np.random.default_rng(4)
     inside = 0

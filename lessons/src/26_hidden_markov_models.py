@@ -367,7 +367,8 @@ documents, unseen = list(stories(600 if not QUICK else 100, seed=1)), list(stori
 tokenizer = BPETokenizer.train(documents[:300], vocab_size=1024)
 text, held_out = encode_corpus(documents, tokenizer), encode_corpus(unseen, tokenizer)
 (unigram, _), (bigram, _), _ = counted_rungs(text, held_out, tokenizer, NgramConfig(1024, order=2))
-few, many = (hmm_rung(text, held_out, tokenizer, K, most_tokens=60_000, training=training)[0] for K in (8, 32))
+training = HMMTraining(ROUNDS, tolerance=1e-5, most_tokens=60_000)
+few, many = (hmm_rung(text, held_out, tokenizer, K, training=training)[0] for K in (8, 32))
 assert unigram.bits_per_byte > few.bits_per_byte > many.bits_per_byte > bigram.bits_per_byte
 plot_ladder([unigram, few, many, bigram, floor_rung(held_out, tokenizer)], mine="HMM, 32 states")
 

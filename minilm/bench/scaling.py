@@ -52,9 +52,8 @@ def table(request: Request) -> list[Job]:
             Job(name_of(width), seed, seconds, partial(size_row, request, text, width, seed), ("runs", "split"))
         )
     n_small = len(rows) - 1
-    prediction = Job(
-        f"prediction: {name_of(LARGER)}", seeds[0], 3, partial(prediction_row, n_small), ("runs", "split"), True
-    )
+    name = f"prediction from {n_small} runs: {name_of(LARGER)}"
+    prediction = Job(name, seeds[0], 3, partial(prediction_row, n_small), ("runs", "split"), True)
     return [*jobs[:-1], prediction, jobs[-1]]
 
 

@@ -143,8 +143,7 @@ def thrown_out(candidates: Sequence[Any], score: Callable[[Any, int], float], bu
 
 def needed(losses: Mapping[str, tuple[float, float]], budget: int, keep: int) -> int:
     """How many trainings there are in all."""
-    score = Trainings(losses, 10**9)
-    return sum(len(left) for _, left, *_ in counted_wins(list(losses), score, budget, keep))
+    return sum(len(left) for _, left, *_ in counted_wins(list(losses), Trainings(losses, 10**9), budget, keep))
 
 
 def halving_inputs(seed: int) -> list[tuple[Any, ...]]:

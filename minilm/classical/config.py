@@ -73,6 +73,7 @@ class HMMTraining:
     pseudo_count: float = option(
         0.01, "imagined count of every first state, move and token: none is impossible", 0, 1e9
     )
+    most_tokens: int = option(200_000, "tokens of the text, its first ones, that each round reads; 0 = all", 0)
 
     def __post_init__(self) -> None:
         check_options(self)

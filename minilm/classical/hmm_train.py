@@ -167,6 +167,7 @@ def learn_hmm(
     rng: np.random.Generator,
     on_round: Callable[[Round], Any] | None = None,
 ) -> tuple[HMM, list[Round]]:
-    """A model learned from a stream of ids (N,) alone: a random guess, then `baum_welch`. The rest depends on the guess."""
+    """A model learned from the first ids of a stream (N,): a random guess, on which all depends, then `baum_welch`."""
+    ids = np.asarray(ids[: training.most_tokens or None])
     frequencies = np.bincount(check_ids(ids, config.vocab_size), minlength=config.vocab_size) + training.pseudo_count
     return baum_welch(random_hmm(config, rng, frequencies, end_of_text), ids, training, on_round)

@@ -33,7 +33,7 @@ def run(arguments: list[str]) -> int:
     parser.option("--json", action="store_true", help="JSON instead of text")
     options = parser.read(arguments)
     if options.list:
-        return show_rows(exercises(), options.json, "{status:8}{exercise:30}{lesson}")
+        return show_rows(exercises(), options.json, "{status:8}{exercise:40}{lesson}")
     if options.hint:
         from minilm.checks.exercises import find
 
@@ -90,7 +90,7 @@ def show_report(as_json: bool) -> int:
         heads = list(rows[0])
         total = {"exercise": "all", **{head: sum(row[head] for row in rows) for head in heads[1:]}}
         for row in ({head: head.replace("_", " ") for head in heads}, *rows, total):
-            print(f"{row['exercise']:30}" + "".join(f"{row[head]!s:>15}" for head in heads[1:]))
+            print(f"{row['exercise']:40}" + "".join(f"{row[head]!s:>15}" for head in heads[1:]))
     else:
         print(json.dumps(rows))
     whole = all(row["mistakes"] == row["rightly_named"] and row["alternatives"] == row["accepted"] for row in rows)

@@ -77,16 +77,21 @@ def learn_states(settings: HMMConfig, chosen: dict[str, Any], prepared: Any, as_
 
     training, minutes = make_config(HMMTraining, chosen), chosen.get("minutes")
     latest = time.monotonic() + 60 * minutes if minutes is not None else float("inf")
+    ids, end = prepared.train.ids, prepared.tokenizer.end_of_text
     with tqdm(total=training.iterations, unit="round", disable=as_json, dynamic_ncols=True) as bar:
 
         def on_round(done: Round) -> bool:
             bar.update(min(done.number, 1))  # the first is the guess
             bar.set_postfix_str(f"{done.nats_per_token:.4f} nats a token")
-            return time.monotonic() > latest
+            return done.number > 0 and time.monotonic() > latest  # the guess alone is no model
 
         rng = np.random.default_rng(chosen.get("seed", 0))
-        end = prepared.tokenizer.end_of_text
-        model, rounds = learn_hmm(settings, np.asarray(prepared.train.ids), end, training, rng, on_round)
+        model, rounds = learn_hmm(settings, ids, end, training, rng, on_round)
     figures = {"n_states": settings.n_states, "rounds": rounds[-1].number, "log_probs": [r.log_prob for r in rounds]}
-    sentence = f"{settings.n_states} hidden states after {rounds[-1].number} rounds of Baum-Welch"
+    read = f"the first {training.most_tokens:,} of " if 0 < training.most_tokens < len(ids) else ""
+    over = ", when the time was up," if time.monotonic() > latest else ""
+    sentence = (
+        f"{settings.n_states} hidden states from {read}{len(ids):,} tokens after {rounds[-1].number} rounds of "
+        f"Baum-Welch{over}"
+    )
     return Learned(HmmLM(model), sentence, figures)

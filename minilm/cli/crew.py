@@ -64,6 +64,19 @@ def refuse_several(what: str) -> None:
         raise ValueError(f"torchrun has started {n_processes} processes, and {what}: leave torchrun out")
 
 
+def check_shard(planned: bool, compiled: bool, samples: int) -> None:
+    """ValueError where a model cannot be shared out by --shard: its steps are still to be planned, or it is needed whole."""
+    if place()[1] == 1:
+        raise ValueError("--shard shares out a model among the processes of torchrun: start several, or leave it out")
+    if planned:
+        raise ValueError("--shard goes by --steps: what fits into --minutes is measured with whole models")
+    if compiled or samples:
+        option = "--compile changes" if compiled else "--sample-every reads"
+        raise ValueError(
+            f"{option} the whole model, of which with --shard each process has a part: leave one of them out"
+        )
+
+
 def by_the_first(context: Any) -> Any:
     """The context in the process that leads, nothing in the others."""
     return context if place()[0] == 0 else contextlib.nullcontext()
@@ -87,18 +100,21 @@ def device_of(name: str) -> Any:
 
 
 @contextmanager
-def crew_of(out: Path, device: Any) -> Iterator[Any]:
-    """Who trains in the folder `out`: this process alone, or a team of all that torchrun has started."""
+def crew_of(out: Path, device: Any, shard: bool = False) -> Iterator[Any]:
+    """Who trains in the folder `out`: this process alone, or a team of all that torchrun has started, each with a copy of the
+    model or, with `shard`, with a part.
+    """
     from minilm.training.crew import ALONE, LostProcess
 
     if place()[1] == 1:
         yield ALONE
         return
-    from minilm.training.distributed import join
+    from minilm.training.distributed import Team, join
+    from minilm.training.sharded import ShardedTeam
 
     team = None
     try:
-        with join(device) as team:
+        with join(device, ShardedTeam if shard else Team) as team:
             yield team
     except LostProcess as lost:
         speak(lost.speaks)

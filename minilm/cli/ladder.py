@@ -91,7 +91,7 @@ def run(arguments: list[str]) -> int:
     for folder, checkpoint in zip(options.runs, checkpoints, strict=True):
         seconds = checkpoint.state.get("seconds", 0.0)
         rungs.append(model_rung(Path(folder).name, checkpoint.model, held_out, tokenizer, seconds, **how))
-    neural = [checkpoint for checkpoint in checkpoints if checkpoint.model.kind in ("gpt", "speedrun")]
+    neural = [checkpoint for checkpoint in checkpoints if checkpoint.model.kind in ("gpt", "speedrun", "rnn")]
     if neural:
         mixture = mix(neural[-1].model, counted[-1][1], prepared.learned, prepared.held_out, end)
         rungs.append(

@@ -147,7 +147,7 @@ def read_options(parser: Parser, arguments: Sequence[str]) -> dict[str, Any]:
     table = read_toml(options["config"])
     refuse_unknown(table, set(options) - {"config", "resume", "help_all"}, options["config"])
     chosen = {**table, **{name: value for name, value in options.items() if value is not None}}
-    beside = sorted(set(chosen) - {"resume", "json", "config", "help_all"})
+    beside = sorted(set(chosen) - {"resume", "json", "config", "help_all", "shard"})
     if chosen.get("resume") and beside:
         raise ValueError(f"--resume goes on by the plan of that run: leave out {beside[0]}")
     return chosen

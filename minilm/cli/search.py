@@ -158,15 +158,16 @@ def write(path: Path, table: dict[str, Any]) -> None:
 
 def outline(plan: Plan, has_steps: bool) -> str:
     """What the search is going to do, and what it costs."""
-    n, cells = len(plan.candidates), f"{len(plan.seeds)} seeds" if len(plan.seeds) > 1 else "1 seed"
-    cells += f" x {plan.folds} folds" if plan.folds else ""
+    n, n_seeds = len(plan.candidates), len(plan.seeds)
+    cells = f"{n_seeds} seed{'s' * (n_seeds > 1)}" + (f" x {plan.folds} folds" if plan.folds else "")
+    tried = f"{n} candidate{'s' * (n > 1)} x {cells}"
     if not has_steps:
-        return f"{n} candidates x {cells}: {plan.n_trials:,} trials"
+        return f"{tried}: {plan.n_trials:,} trials"
     if not plan.keep:
-        return f"{n} candidates x {cells}: {plan.n_trials:,} trials of {plan.steps:,} steps, {plan.cost:,} steps in all"
+        return f"{tried}: {plan.n_trials:,} trials of {plan.steps:,} steps, {plan.cost:,} steps in all"
     rounds = ", ".join(f"{n} of {budget:,} steps" for n, budget in plan.rounds)
     share = f"what {plan.cost / (plan.rounds[-1][1] * plan.n_cells):.3g} of {n} cost without halving"
-    halved = f"{n} candidates x {cells}, halved in {plan.n_rounds} rounds ({rounds})"
+    halved = f"{tried}, halved in {plan.n_rounds} rounds ({rounds})"
     return f"{halved}: {plan.n_trials:,} trials, {plan.cost:,} steps in all, {share}"
 
 
@@ -197,15 +198,18 @@ def progress(plan: Plan, has_steps: bool, file: TrialsFile, quiet: bool) -> Iter
     }
     before = sum(every[key].budget for key in file.scores if key in every)
     total, unit = plan.cost if has_steps else plan.n_trials, "step" if has_steps else "trial"
-    with tqdm(total=total, initial=before, unit=unit, disable=quiet, dynamic_ncols=True) as bar:
+    with tqdm(total=total, initial=before, unit=unit, smoothing=0, disable=quiet, dynamic_ncols=True) as bar:
 
         def run_with(score: Callable[..., float]) -> Callable[[Any], float]:
             def run(trial: Any) -> float:
                 least = min(file.scores.values(), default=math.inf)
                 best = f", best {least:.4g}" if math.isfinite(least) else ""
-                bar.set_postfix_str(f"trial {len(file.scores) + 1} of {plan.n_trials}{best}: {in_words(trial.options)}")
+                bar.set_postfix_str(f"trial {len(file.scores) + 1} of {plan.n_trials}{best}")
                 begun = bar.n
-                found = score(trial, lambda: bar.update(1))
+                try:
+                    found = score(trial, lambda: bar.update(1))
+                except ValueError as error:  # say, a text too short for this batch
+                    raise ValueError(f"{in_words(trial.options)}: {error}") from None
                 bar.update(begun + trial.budget - bar.n)  # all of it, also if it failed half-way
                 return found
 

@@ -93,20 +93,26 @@ class Language:
 
     def load(self, candidates: Sequence[dict[str, Any]], say: Say) -> str:
         """Read the training side, in every vocabulary that a candidate asks for; the digest of what was read."""
+        from minilm.cli.doctor import refuse_wrong_device
+        from minilm.runtime import pick_device
         from minilm.text.corpus import load_corpus
         from minilm.text.token_file import encode_corpus
         from minilm.text.tokenizer_formats import load_any
         from minilm.training.prepare import train_tokenizer
 
+        device = pick_device(self.chosen.get("device", "auto"))
+        if self.has_steps:
+            refuse_wrong_device(device, self.configs({})[1].dtype, self.plain, self.kind)
         corpus = load_corpus(self.chosen["data"], progress=say)
         sha, n_bytes = hashlib.sha256(), 0
         for document in corpus.train:
             data = document.encode("utf-8")
             sha.update(len(data).to_bytes(8, "big") + data)
             n_bytes += len(data)
-        for size in {{**self.fixed, **options}.get("vocab_size", 1024) for options in candidates}:
+        readable = dataclasses.replace(corpus, validation=())  # a char tokenizer would look at both sides
+        for size in sorted({{**self.fixed, **options}.get("vocab_size", 1024) for options in candidates}):
             known = self.how in ("bpe", "char", "byte")
-            tokenizer = train_tokenizer(self.how, corpus, size) if known else load_any(self.how)
+            tokenizer = train_tokenizer(self.how, readable, size) if known else load_any(self.how)
             sha.update(tokenizer.fingerprint.encode())
             tokens = encode_corpus(corpus.train, tokenizer, self.run / f"train-{size}.tokens")
             self.texts[size] = tokenizer, tokens.ids

@@ -10,7 +10,7 @@ from typing import Any
 from minilm.classical.config import HMMConfig, HMMTraining, NgramConfig, OneDiscount
 from minilm.classical.glove_config import GloveConfig
 from minilm.cli.counted import COUNTED, train_counted
-from minilm.cli.crew import by_the_first, crew_of, device_of, refuse_several, text_of, tokenizer_of
+from minilm.cli.crew import by_the_first, check_shard, crew_of, device_of, refuse_several, text_of, tokenizer_of
 from minilm.cli.model_options import (
     CONFIGS,
     defaults_of,
@@ -42,6 +42,7 @@ TYPES = {
     "vectors": str,
     "device": str,
     "plain": bool,
+    "shard": bool,
     "json": bool,
 }
 PLANNED = {"steps", "warmup", "eval_every"}  # what --minutes sets, as far as nobody else does
@@ -88,6 +89,13 @@ def parser_of_train(kind: str = "speedrun") -> Parser:
         help="only the readable parts of the model, no fused kernel",
     )
     parser.option(
+        "--shard",
+        rare=True,
+        action="store_true",
+        default=None,
+        help="under torchrun: each process holds only a part of the model (also with --resume)",
+    )
+    parser.option(
         "--json", rare=True, action="store_true", default=None, help="one JSON object at the end, no progress bar"
     )
     own = (CONFIGS[kind], TrainConfig) if kind == "glove" else (TrainConfig, CONFIGS[kind])
@@ -112,7 +120,7 @@ def run(arguments: list[str]) -> int:
         from minilm.training.checkpoint import run_of
 
         with by_the_first(lock_run(run_of(chosen["resume"]))):
-            return resume(chosen["resume"], say, as_json)
+            return resume(chosen["resume"], chosen.get("shard", False), say, as_json)
     if not chosen.get("data"):
         raise ValueError("say which text to learn with --data: shakespeare, stories, or a file")
     kind = chosen.get("model", "speedrun")
@@ -120,7 +128,7 @@ def run(arguments: list[str]) -> int:
         raise ValueError(f"model {kind!r} is unknown: choose one of {', '.join(MODELS)}")
     if kind in (*COUNTED, "glove", *CELLS):
         refuse_several(f"{kind} is trained in one")
-    watch = read_watch(chosen, trained=kind not in (*COUNTED, "glove"))
+    watch, shard = read_watch(chosen, trained=kind not in (*COUNTED, "glove")), chosen.get("shard", False)
     if kind == "glove":
         return train_vectors(chosen, say, as_json)
     refuse_foreign(kind, chosen)
@@ -128,6 +136,8 @@ def run(arguments: list[str]) -> int:
     train_config = make_config(TrainConfig, RECIPES.get(kind, {}), chosen)
     if train_config.minutes is None and "steps" not in chosen:
         train_config = dataclasses.replace(train_config, minutes=3.0)
+    if shard:
+        check_shard(train_config.minutes is not None, train_config.compile, watch.sample_every)
     model_options(kind, chosen, vocab_size=chosen.get("vocab_size", 1024))  # complains before anything slow begins
 
     from minilm.runtime import minilm_home
@@ -136,7 +146,7 @@ def run(arguments: list[str]) -> int:
     out = Path(chosen.get("out") or minilm_home() / "checkpoints" / f"{name}-{kind}")
     with by_the_first(new_run(out)):
         device = device_of(chosen.get("device", "auto"))
-        with crew_of(out, device) as crew:
+        with crew_of(out, device, shard) as crew:
             return begin(kind, chosen, train_config, watch, crew, device, out, say, as_json)
 
 
@@ -193,7 +203,7 @@ def begin(
     return finish(model, prepared, train_config, crew, out, about, None, say, as_json, PLANNED - set(chosen))
 
 
-def resume(directory: str, say: Any, as_json: bool) -> int:
+def resume(directory: str, shard: bool, say: Any, as_json: bool) -> int:
     """Go on with a run by the plan that its last checkpoint holds."""
     from minilm.cli.doctor import refuse_wrong_device
     from minilm.fast.choose import parts_for, with_kernels
@@ -213,6 +223,8 @@ def resume(directory: str, say: Any, as_json: bool) -> int:
     if hasattr(checkpoint.model, "new_state"):
         refuse_several("a recurrent model is trained in one")
     train_config = recall_plan(checkpoint, "train", TrainConfig)
+    if shard:
+        check_shard(False, train_config.compile, recall_watch(checkpoint.state).sample_every)
     about = recall(checkpoint, "data", "device", "plain", "files", *({WATCHED} & set(checkpoint.state)))
     prepared = Prepared(
         checkpoint.tokenizer, *(verify_token_file(run_folder / name, checkpoint.tokenizer) for name in TOKENS)
@@ -230,7 +242,7 @@ def resume(directory: str, say: Any, as_json: bool) -> int:
         say(f"{directory} has used all {train_config.minutes:g} minutes of its plan")
         return 0
     say(f"going on after step {checkpoint.step:,} of {train_config.steps:,}")
-    with crew_of(run_folder, device) as crew:
+    with crew_of(run_folder, device, shard) as crew:
         return finish(model, prepared, train_config, crew, run_folder, about, checkpoint, say, as_json)
 
 
@@ -253,10 +265,12 @@ def finish(
     from minilm.training.run import read_log, run_training
 
     n_parameters = sum(weight.numel() for weight in model.parameters())
-    say(f"{model.kind} with {n_parameters:,} parameters on {next(model.parameters()).device}")
+    say(
+        f"{getattr(model.config, 'cell', model.kind)} with {n_parameters:,} parameters on {next(model.parameters()).device}"
+    )
     device = next(model.parameters()).device.type
     config = dataclasses.replace(config, compile=crew.lead(lambda: with_compile(config, device, say).compile))
-    part = loss_part(about["plain"], config.compile, model)
+    part = loss_part(about["plain"], config.compile or crew.parts, model)
     watch, start = recall_watch(about), checkpoint.step if checkpoint else 0
     looking = watching(watch, out, model, prepared.tokenizer, seed=config.seed, start=start, quiet=as_json)
     with in_order("train", out), by_the_first(looking) as on_step:

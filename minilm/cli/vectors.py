@@ -16,7 +16,7 @@ def parser_of_vectors() -> Parser:
         "vectors",
         "What word vectors know. SOURCE is the folder of a run of minilm train --model glove, or a file in the text format\n"
         "of GloVe or word2vec, also packed as .gz. Without a question: how many words there are, and which are frequent.",
-        "minilm vectors checkpoints/stories-glove --near river --analogy mother father aunt",
+        "minilm vectors checkpoints/stories-glove --near river --analogy bake cake sew",
     )
     parser.option("source", metavar="SOURCE", help="a run's folder, or a file of vectors")
     parser.option("--near", action="append", metavar="WORD", help="the words most like this one (may be given again)")

@@ -55,7 +55,7 @@ def train_vectors(chosen: dict[str, Any], say: Say, as_json: bool) -> int:
     def on_epoch(epoch: int, objective: float) -> None:
         history.append(objective)
         if epoch == 1 or epoch % max(1, config.epochs // 5) == 0:
-            say(f"epoch {epoch} of {config.epochs}: the weighted squared error of a pair is {2 * objective:.4f}")
+            say(f"epoch {epoch} of {config.epochs}: half the weighted squared error of a pair is {objective:.4f}")
 
     with new_run(out):
         corpus = load_corpus(chosen["data"], progress=say)

@@ -12,7 +12,6 @@ from minilm.models.hmm_lm import HmmLM
 from minilm.text.token_file import TokenFile
 from minilm.text.tokenizer import Tokenizer
 
-MOST_TOKENS = 200_000  # of the training side: each round of Baum-Welch reads all of them
 TRAINING = HMMTraining(iterations=30, tolerance=1e-3)
 
 
@@ -22,18 +21,16 @@ def hmm_rung(
     tokenizer: Tokenizer,
     n_states: int = 32,
     *,
-    most_tokens: int = MOST_TOKENS,
     training: HMMTraining = TRAINING,
     seed: int = 0,
     write: Writer | None = None,
     max_bytes: int | None = None,
     on_round: Callable[[Round], None] | None = None,
 ) -> tuple[Rung, HmmLM]:
-    """A hidden Markov model of the first most_tokens of `train`, and its rung; `on_round` hears of each round of learning."""
+    """A hidden Markov model of the first tokens of `train`, and its rung; `on_round` hears of each round of learning."""
     started = time.perf_counter()
-    ids = np.asarray(train.ids[:most_tokens])
     config = HMMConfig(tokenizer.vocab_size, n_states)
-    learned, _ = learn_hmm(config, ids, tokenizer.end_of_text, training, np.random.default_rng(seed), on_round)
+    learned, _ = learn_hmm(config, train.ids, tokenizer.end_of_text, training, np.random.default_rng(seed), on_round)
     model = HmmLM(learned)
     seconds = time.perf_counter() - started
     return model_rung(

@@ -51,7 +51,7 @@ def plot_runs(courses: Sequence[Course], x_label: str, unit: str, look_unit: str
         n = max(1, len(course.loss) // 30) if window is None else min(window, len(course.loss))
         places, mean = running_mean(course.x, course.loss, n)
         panels[0].plot(course.x, course.loss, color=colour, linewidth=0.7, alpha=0.22)
-        panels[0].plot(places, mean, style, color=colour, linewidth=2.2)
+        panels[0].plot(places, mean, style, color=colour, linewidth=2.2, marker="o" if len(mean) == 1 else "")
         ends.append((float(mean[-1]), course.name, colour))
         kept = course.loss[int(BEGINNING * len(course.loss)) :]
         highest, lowest = max(highest, kept.max()), min(lowest, kept.min())

@@ -18,7 +18,7 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -28,6 +28,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from minilm.layers.basic import Linear
 from minilm.layers.ngram_embedding import NgramEmbedding
 from minilm.training.crew import LostProcess, RunCrew
 from minilm.training.loop import Batch, TrainingFailed, token_shares
@@ -59,7 +60,7 @@ class Team(RunCrew):
         self.patient = dist.new_group(backend="gloo", timeout=timedelta(seconds=LONGEST))
         self.engine: Any = None  # what computes the loss of the model that is being trained
         self.steps = 0
-        DistributedDataParallel(nn.Linear(1, 1).to(device))  # the first takes seconds, which no step is to be charged with
+        DistributedDataParallel(Linear(1, 1).to(device))  # the first takes seconds: no step is to be charged with them
 
     def gradients(
         self, model: nn.Module, batches: Sequence[Batch], loss: LossFunction, device: torch.device, half: bool
@@ -127,11 +128,15 @@ class Team(RunCrew):
 
     def compare_weights(self) -> None:
         """TrainingFailed if a process holds other weights than the leader: then their gradients no longer belong together."""
-        own = torch.frombuffer(bytearray(fingerprint(self.engine)), dtype=torch.uint8).to(self.device)
+        own = torch.frombuffer(bytearray(fingerprint(self.copies())), dtype=torch.uint8).to(self.device)
         first, *others = self.of_all(own)
         for rank, other in enumerate(others, 1):
             if not torch.equal(first, other):
                 raise TrainingFailed(f"the weights of process {rank} are no longer those of process 0")
+
+    def copies(self) -> list[Tensor]:
+        """The parameters that all hold."""
+        return list(self.engine.parameters())
 
     def lead(self, work: Callable[[], Any]) -> Any:
         """What `work` gives in the process that leads, anything that JSON can hold."""
@@ -142,7 +147,7 @@ class Team(RunCrew):
             dist.broadcast(length, 0, group=self.patient)
             message = message if self.leads else torch.empty(int(length), dtype=torch.uint8)
             dist.broadcast(message, 0, group=self.patient)
-        return value if self.leads else json.loads(bytes(message.tolist()))
+        return value if self.leads else json.loads(message.numpy().tobytes())
 
     def score(self, evaluate: Callable[[nn.Module], Any], model: nn.Module) -> Any:
         """What `evaluate` says of the leader's model."""
@@ -191,9 +196,12 @@ class Team(RunCrew):
 
 
 @contextmanager
-def join(device: torch.device, check_every: int = CHECK_EVERY, patience: float = PATIENCE) -> Iterator[Team]:
+def join(
+    device: torch.device, kind: type["Team"] = Team, check_every: int = CHECK_EVERY, patience: float = PATIENCE
+) -> Iterator[Team]:
     """Meet the other processes of torchrun, by what it put into the environment, and part from them at the end.
 
+    `kind` is the team that they make: a `Team` of copies of the model, or a `sharded.ShardedTeam`, which shares it out.
     NCCL carries what lies on GPUs (one for each process of a machine), gloo the rest.
     """
     store, rank, size = next(dist.rendezvous("env://"))
@@ -210,7 +218,7 @@ def join(device: torch.device, check_every: int = CHECK_EVERY, patience: float =
         "cpu:gloo,cuda:nccl" if cuda else "gloo", store=store, rank=rank, world_size=size,
         timeout=timedelta(seconds=patience), device_id=device if cuda else None,
     )  # fmt: skip
-    team = Team(store, device, check_every)
+    team = kind(store, device, check_every)
     yield team
     team.lead(lambda: None)  # what ends before the leader does is taken for dead
     dist.destroy_process_group()
@@ -242,9 +250,9 @@ def tables(model: nn.Module) -> list[Tensor]:
     return [module.weight for module in model.modules() if isinstance(module, NgramEmbedding)]
 
 
-def fingerprint(model: nn.Module) -> bytes:
-    """32 bytes that are others as soon as one bit of the weights is another."""
+def fingerprint(tensors: Iterable[Tensor]) -> bytes:
+    """32 bytes that are others as soon as one bit of the tensors is another."""
     digest = hashlib.sha256()
-    for p in model.parameters():
+    for p in tensors:
         digest.update(p.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.digest()

@@ -56,7 +56,8 @@ def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
     gradients = [numbers(p) for p in parameters if p.grad is not None]
     norm, factor = clip_factor(gradients, max_norm)
     if factor < 1.0:
-        torch._foreach_mul_(gradients, factor)
+        for kind in {type(gradient) for gradient in gradients}:  # whole ones, and parts of some that are cut
+            torch._foreach_mul_([gradient for gradient in gradients if type(gradient) is kind], factor)
     return norm
 
 

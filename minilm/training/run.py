@@ -116,6 +116,7 @@ def train_in_folder(
     mark: Mapping[str, Any] | None = None
     if resume is not None:
         resume.resume(optimizer, batches)
+        crew.spread(optimizer)
         step = resume.step
         seconds, mark = _clock_and_mark(resume)
     saved = step
@@ -145,7 +146,7 @@ def train_in_folder(
             on_step(step, model, record)
 
     log: Any  # of the process that leads
-    with open_log(run, step, mark) if crew.leads else contextlib.nullcontext() as log:
+    with open_log(run, step, mark) if crew.leads else contextlib.nullcontext() as log, crew.answered():
         history = train(
             model, batches, config, loss_function=loss_function, optimizer=optimizer,
             evaluate=functools.partial(crew.score, evaluate), on_step=after_step, progress=progress and crew.leads,

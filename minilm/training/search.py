@@ -47,18 +47,25 @@ class Range:
         if self.log and self.low <= 0:
             raise ValueError(f"a logarithmic range from {self.low}: it must begin above 0")
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether it holds whole numbers only."""
-        return isinstance(self.low, int) and isinstance(self.high, int)
-
     def draw(self, uniform: float) -> float:
         """The number at that share of the range, from 0 (low) up to 1, which is excluded."""
         if not 0 <= uniform < 1:
             raise ValueError(f"uniform is {uniform}: it must be at least 0 and less than 1")
-        low, high = (self.low, self.high + 1) if self.is_whole else (self.low, self.high)
-        number = low * (high / low) ** uniform if self.log else low + uniform * (high - low)
-        return min(int(number), int(self.high)) if self.is_whole else min(number, high)
+        return at_share(uniform, self.low, self.high, self.log)
+
+
+def at_share(share: float, low: float, high: float, log: bool = False) -> float:
+    """The number at that share of a range, from 0 (low) up to 1, which is excluded; `log` gives every factor the same width.
+
+    Two whole numbers make whole ones, both ends included: every one of them has its part of the range.
+
+    >>> at_share(0.5, 0.25, 1.25), at_share(0.99, 2, 4), at_share(0.5, 1e-4, 1e-2, log=True)
+    (0.75, 4, 0.001)
+    """
+    whole = isinstance(low, int) and isinstance(high, int)
+    end = high + 1 if whole else high
+    number = low * (end / low) ** share if log else low + share * (end - low)
+    return min(math.floor(number), int(high)) if whole else min(number, high)
 
 
 def draw(space: Mapping[str, Range | Sequence[Any]], rng: random.Random) -> dict[str, Any]:
