@@ -19,6 +19,9 @@ ERRORS = {  # what an error says that beginners often meet -> what to think of
     "Boolean value of Tensor": "ask `if bias is not None`: a tensor of several numbers is neither true nor false",
     "truth value of an array": "ask `if bias is not None`: an array of several numbers is neither true nor false",
     "only one element tensors": "math.sqrt takes one number; torch.sqrt, or ** 0.5, takes a tensor",
+    "a list, not a numpy array": "a list is no array: np.array(numbers) makes one of it",
+    "a tuple, not a numpy array": "a tuple is no array: np.array(numbers) makes one of it; is there a comma too many?",
+    "a tensor, not a numpy array": "stay in numpy here, or make an array of the tensor at the end: .numpy()",
     "cannot be converted to Scalar": ".item() takes one number out of a tensor that holds one: stay with the tensor",
 }
 FOLDERS = {  # of libraries; of minilm too, which is in no site-packages where it runs from a clone
