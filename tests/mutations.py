@@ -5,8 +5,9 @@
 
 Those of models, their layers and byhand/ stand here, the others in mutations_cli.py, mutations_decoding.py,
 mutations_distributed.py, mutations_doctor.py, mutations_storage.py, mutations_recurrent.py, mutations_search.py,
-mutations_scaling.py, mutations_training.py and mutations_finetuning.py. A mistake is put into a copy of the package in a temporary folder, where a
-few tests run against it. A survivor is a gap in the tests, or no mistake at all: then it does not belong here.
+mutations_scaling.py, mutations_training.py and mutations_finetuning.py. A mistake is put into a copy of the package in a
+temporary folder, where a few tests run against it. A survivor is a gap in the tests, or no mistake at all: then it does not
+belong here.
 """
 
 import os

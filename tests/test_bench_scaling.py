@@ -144,6 +144,12 @@ def test_a_real_model_is_trained_on_what_it_has_not_read(tmp_path: Path) -> None
     )
 
 
+def test_every_size_can_be_built() -> None:
+    models = [scaling.build(Request(), width, 30) for width in (*scaling.WIDTHS, scaling.LARGER)]
+    assert [model.config.n_heads for model in models] == [1, 2, 2, 3, 2, 6]
+    assert [model.config.d_model for model in models] == [24, 32, 40, 48, 56, 96]
+
+
 def test_only_a_job_that_reads_is_given_the_rows() -> None:
     jobs = [Job("a", 0, 1, lambda: {"n": 1}), Job("b", 0, 1, lambda: {"n": 2})]
     jobs.append(Job("sum", 0, 1, lambda rows: {"n": sum(row["n"] for row in rows)}, (), True))

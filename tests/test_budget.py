@@ -345,14 +345,14 @@ def no_clock(monkeypatch: pytest.MonkeyPatch, threads: None) -> list[int]:
     """`minilm train` with 10 s a step of whatever model, so that a minute has room for 5. Noted: widths that were tried."""
     widths: list[int] = []
 
-    def trial(build: Any, of: Candidate, ids: np.ndarray, parts: Any) -> float:
+    def trial(build: Any, of: Candidate, ids: np.ndarray, parts: Any, timer: Any) -> float:
         model = build(of.settings)
         widths.append(model.config.d_model)
         assert parts(model) == loss_part(False, False, model)
         return 1e-9
 
     def planned(*arguments: Any, **more: Any) -> TrainConfig:
-        return plan(*arguments, **more, timer=timer_of(10.0))
+        return plan(*arguments, **{**more, "timer": timer_of(10.0)})
 
     monkeypatch.setattr("minilm.training.budget.trial_seconds", trial)
     monkeypatch.setattr("minilm.training.run.plan", planned)

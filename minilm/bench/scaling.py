@@ -29,7 +29,7 @@ from minilm.training.recipes import RECIPES
 
 WIDTHS = (24, 32, 40, 48, 56)  # of the small models; at 16, after 120 steps, seeds are 10 % apart
 LARGER = 96  # three times the weights of the largest small one, and three times its text: nine times the work
-LAYERS, CONTEXT, HEAD = 2, 64, 16
+LAYERS, CONTEXT, HEAD = 2, 64, 16  # a head has at least 16 numbers
 TOKENS_A_WEIGHT = 20
 SEEDS = 3  # where less than two were asked for: a fit needs to know what chance does
 RATE = 0.018  # learning rate, chosen on the tune split with widths 16, 32, 48 and 64
@@ -96,8 +96,9 @@ def size_row(request: Request, text: Any, width: int, seed: int) -> Row:
 
 def build(request: Request, width: int, vocab_size: int) -> GPT:
     """A fresh model."""
+    n_heads = max(n for n in range(1, 1 + width // HEAD) if width % n == 0)
     config: GPTConfig = gpt2_config(
-        vocab_size=vocab_size, context_length=CONTEXT, d_model=width, n_layers=LAYERS, n_heads=max(1, width // HEAD)
+        vocab_size=vocab_size, context_length=CONTEXT, d_model=width, n_layers=LAYERS, n_heads=n_heads
     )
     device = pick_device()
     model = GPT(config, **request.attention(False, device, CONTEXT)).to(device)

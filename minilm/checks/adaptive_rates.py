@@ -221,11 +221,7 @@ ADAGRAD = Exercise(
             with_rules(place=lambda row, number: number),
             "you step with the first rows of the table: which rows are meant, `touched` says",
         ),
-        Mistake(
-            "whole table",
-            whole_tables,
-            "only the rows that have moved are asked for: table[touched]",
-        ),
+        Mistake("whole table", whole_tables, "only the rows that have moved are asked for: table[touched]"),
         Mistake(
             "squares of before",
             changed(lambda touched, moved, grown, table, squares, *rest: (touched, moved, squares[touched])),

@@ -9,6 +9,8 @@ from minilm.checks.compare import Exercise, Mistake
 
 Answer = tuple[np.ndarray, np.ndarray]
 
+SMALL = "take the tables as they are"
+
 # forward_beliefs(start, transition, likelihoods) -> beliefs (T, K), log_probs (T,)
 
 
@@ -21,6 +23,7 @@ def state_by_state(
     move: Callable[..., float] = lambda transition, i, j: transition[i, j],
     token: Callable[[int, int], int] = lambda t, T: t,
     carried: Callable[..., Any] = lambda belief, joint, before: belief,
+    divisor: Callable[[float], float] = lambda total: total,
 ) -> Answer:
     """How likely each state is after each token, over all ways, one at a time. The switches make the mistakes.
 
@@ -33,7 +36,7 @@ def state_by_state(
         joint = [expected[j] * float(likelihoods[token(t, T), j]) for j in range(K)]
         totals[t] = sum(joint)
         with np.errstate(all="ignore"):
-            beliefs[t] = np.array(joint) / totals[t]
+            beliefs[t] = np.array(joint) / divisor(totals[t])
         goes_on = carried(beliefs[t], joint, expected)
         expected = [gather(float(goes_on[i]) * float(move(transition, i, j)) for i in range(K)) for j in range(K)]
     with np.errstate(divide="ignore"):
@@ -48,6 +51,11 @@ def slip(**switch: Any) -> Callable[..., Answer]:
 def told(change: Callable[..., Any]) -> Callable[..., Any]:
     """The right recursion, but something else is returned: change(beliefs, log_probs)."""
     return lambda start, transition, likelihoods: change(*state_by_state(start, transition, likelihoods))
+
+
+def changed(change: Callable[[np.ndarray], np.ndarray]) -> Callable[..., Answer]:
+    """The right recursion with all three tables changed."""
+    return lambda *chain: state_by_state(*map(change, chain))
 
 
 def not_divided(start: np.ndarray, transition: np.ndarray, likelihoods: np.ndarray) -> Answer:
@@ -139,8 +147,8 @@ def by_einsum(start: np.ndarray, transition: np.ndarray, likelihoods: np.ndarray
     return beliefs, np.log(p)
 
 
-def chains(seed: int, zeros: bool = True) -> list[tuple[Any, ...]]:
-    """Start, transition and likelihoods: one token, a tiny one by hand, some small ones, one with zeros, a long one."""
+def chains(seed: int) -> list[tuple[Any, ...]]:
+    """One token, a tiny chain by hand, small ones, with zeros, a long one, tiny likelihoods, a state that is never reached."""
     rng = np.random.default_rng(seed)
     by_hand = (np.array([0.5, 0.5]), np.array([[0.75, 0.25], [0.375, 0.625]]))
     cases = [(*by_hand, np.array([[0.5, 0.25]])), (*by_hand, np.array([[0.5, 0.25], [0.25, 0.75]]))]
@@ -148,10 +156,11 @@ def chains(seed: int, zeros: bool = True) -> list[tuple[Any, ...]]:
         transition = rng.dirichlet(np.full(K, 0.7), size=K)
         cases.append((rng.dirichlet(np.ones(K)), transition, rng.uniform(0.01, 0.3, (T, K))))
     start, transition, likelihoods = (array.copy() for array in cases[3])
-    if zeros:  # a state in which nothing begins, a move that never happens, a token that a state cannot make
-        start[1], transition[2, 0], likelihoods[4, 3] = 0.0, 0.0, 0.0
-        cases.append((start / start.sum(), transition / transition.sum(1, keepdims=True), likelihoods))
-    return cases
+    # a state in which nothing begins, a move that never happens, a token that a state cannot make
+    start[1], transition[2, 0], likelihoods[4, 3] = 0.0, 0.0, 0.0
+    cases.append((start / start.sum(), transition / transition.sum(1, keepdims=True), likelihoods))
+    never = np.array([0.5, 0.5, 0.0]), np.eye(3), np.array([[1e-6, 1e-12, 1.0], [1e-12, 1e-6, 1.0], [1e-12, 1e-6, 1.0]])
+    return [*cases, (*by_hand, 1e-30 * np.array([[2.0, 1.0], [1.0, 3.0], [0.5, 4.0]])), never]
 
 
 FORWARD = Exercise(
@@ -167,11 +176,7 @@ FORWARD = Exercise(
             "nothing is divided: row t must sum to 1. As it is, the numbers become smaller with every token, and after a few "
             "hundred they are 0",
         ),
-        Mistake(
-            "divided at the end",
-            divided_at_the_end,
-            "the answer is right as long as it is short: divide inside the loop, before the products have become 0",
-        ),
+        Mistake("divided at the end", divided_at_the_end, "divide inside the loop, before the products have become 0"),
         Mistake(
             "divided beside the recursion",
             slip(carried=lambda belief, joint, before: joint),
@@ -181,16 +186,27 @@ FORWARD = Exercise(
         Mistake(
             "divided by the largest",
             divided_by_the_largest,
-            "divide by the sum over the states, not by the largest: only the sum is the probability of the token",
+            "not by the largest: only the sum is the probability of the token",
+        ),
+        Mistake(
+            "at least 1e-10",
+            changed(lambda p: np.maximum(p, 1e-10)),
+            f"{SMALL}: a floor lets what is impossible happen",
+        ),
+        Mistake("plus 1e-10", changed(lambda p: p + 1e-10), f"{SMALL}: what you add lets the impossible happen"),
+        Mistake(
+            "divided by a little more",
+            slip(divisor=lambda total: total + 1e-12),
+            "no 1e-12 below the line: the sum of a token that is unlikely everywhere is small itself",
         ),
         Mistake(
             "sums so far",
-            told(lambda beliefs, log_probs: (beliefs, np.cumsum(log_probs))),
-            "log_probs[t] is of token t after those before it; you return the sum up to t",
+            told(lambda rows, logs: (rows, np.cumsum(logs))),
+            "log_probs[t] is of token t alone; you return the sum up to t",
         ),
         Mistake(
             "one sum",
-            told(lambda beliefs, log_probs: (beliefs, log_probs.sum())),
+            told(lambda rows, logs: (rows, logs.sum())),
             "one number for each token, (T,): do not add them up",
         ),
         Mistake(
@@ -200,15 +216,11 @@ FORWARD = Exercise(
         ),
         Mistake(
             "no logarithm",
-            told(lambda beliefs, log_probs: (beliefs, np.exp(log_probs))),
+            told(lambda rows, logs: (rows, np.exp(logs))),
             "the second answer is a logarithm: np.log of the sums",
         ),
-        Mistake("in bits", told(lambda beliefs, log_probs: (beliefs, log_probs / np.log(2))), "nats, not bits: np.log"),
-        Mistake(
-            "surprise",
-            told(lambda beliefs, log_probs: (beliefs, -log_probs)),
-            "log p is below 0 for a probability below 1: no minus here",
-        ),
+        Mistake("in bits", told(lambda rows, logs: (rows, logs / np.log(2))), "nats, not bits: np.log"),
+        Mistake("surprise", told(lambda rows, logs: (rows, -logs)), "log p is below 0: no minus here"),
         Mistake(
             "the largest for the sum",
             slip(gather=max),
@@ -232,12 +244,12 @@ FORWARD = Exercise(
         Mistake(
             "start not used",
             slip(first=lambda start, transition: np.full(len(start), 1 / len(start))),
-            "you begin with all states alike: `start` says in which one a text begins",
+            "you begin with all states alike: where is `start`?",
         ),
         Mistake(
             "start of ones",
             slip(first=lambda start, transition: np.ones(len(start))),
-            "ones are no probabilities: begin with `start`",
+            "begin with `start`, not with ones",
         ),
         Mistake(
             "moved before the first",
@@ -245,9 +257,7 @@ FORWARD = Exercise(
             "`start` is of the first token already: no move comes before it",
         ),
         Mistake(
-            "first token not seen",
-            unseen_first,
-            "the first belief is not `start`: the first token has been seen, too",
+            "first token not seen", unseen_first, "the first belief is not `start`: the first token has been seen, too"
         ),
         Mistake(
             "token of the step before",
@@ -265,27 +275,21 @@ FORWARD = Exercise(
             "what moves on is the belief, after the token was seen, not what was expected before",
         ),
         Mistake(
-            "expected instead of believed",
-            predicted,
-            "you return what was expected before the token: the belief has seen it",
+            "expected instead of believed", predicted, "that was expected before the token: the belief has seen it"
         ),
         Mistake(
             "moved on", moved_on, "keep the belief before it moves on: row t is about the state at t, not at t + 1"
         ),
         Mistake(
             "only the last",
-            told(lambda beliefs, log_probs: (beliefs[-1], log_probs)),
+            told(lambda rows, logs: (rows[-1], logs)),
             "all beliefs are asked for, (T, K): keep each of them",
         ),
-        Mistake("beliefs alone", told(lambda beliefs, log_probs: beliefs), "two answers: beliefs, log_probs"),
-        Mistake(
-            "exchanged",
-            told(lambda beliefs, log_probs: (log_probs, beliefs)),
-            "beliefs come first",
-        ),
+        Mistake("beliefs alone", told(lambda rows, logs: rows), "two answers: rows, logs"),
+        Mistake("exchanged", told(lambda rows, logs: (logs, rows)), "rows come first"),
         Mistake(
             "a list of rows",
-            told(lambda beliefs, log_probs: (list(beliefs), list(log_probs))),
+            told(lambda rows, logs: (list(rows), list(logs))),
             "lists of rows are not an array: np.array(rows)",
         ),
     ),

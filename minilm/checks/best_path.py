@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ import numpy as np
 from minilm.checks.compare import Exercise, Mistake
 
 Answer = tuple[np.ndarray, float]
+
+FLOOR = "what has the probability 0 must never be chosen, so log 0 is -inf"
 
 # viterbi(start, transition, likelihoods) -> path (T,), log p(path, tokens)
 
@@ -73,38 +76,17 @@ def tables(
     return scores, before
 
 
-def walk_back(last: int, before: np.ndarray) -> np.ndarray:
+def walk_back(last: int, before: np.ndarray, shift: int = 0, stuck: bool = False) -> np.ndarray:
+    """From the last state to the first, by the pointers. Or by those `shift` rows before, or always from the last state."""
     path = [last]
-    for row in before[:0:-1]:
-        path.append(row[path[-1]])
+    for t in range(len(before) - 1, 0, -1):
+        path.append(before[t - shift][last if stuck else path[-1]])
     return np.array(path[::-1])
 
 
-def by_tables(start: np.ndarray, transition: np.ndarray, likelihoods: np.ndarray, **switch: Any) -> Answer:
-    scores, before = tables(start, transition, likelihoods, **switch)
-    return walk_back(int(scores[-1].argmax()), before), scores[-1].max()
-
-
-def pointers_off_by_one(start: np.ndarray, transition: np.ndarray, likelihoods: np.ndarray) -> Answer:
-    """The state at t - 1 is looked up in the pointers of t - 1."""
-    scores, before = tables(start, transition, likelihoods)
-    path = [int(scores[-1].argmax())]
-    for t in range(len(likelihoods) - 2, -1, -1):
-        path.append(before[t][path[-1]])
-    return np.array(path[::-1]), scores[-1].max()
-
-
-def one_pointer_late(start: np.ndarray, transition: np.ndarray, likelihoods: np.ndarray) -> Answer:
-    """Each pointer is looked up from the last state instead of the one just found."""
-    scores, before = tables(start, transition, likelihoods)
-    last = int(scores[-1].argmax())
-    return np.array([*(before[t][last] for t in range(1, len(likelihoods))), last]), scores[-1].max()
-
-
-def best_scores(start: np.ndarray, transition: np.ndarray, likelihoods: np.ndarray) -> Answer:
-    """At each place the state with the highest score there: nobody looks back."""
-    scores, _ = tables(start, transition, likelihoods)
-    return scores.argmax(1), scores[-1].max()
+def by_tables(*chain: np.ndarray, shift: int = 0, stuck: bool = False, **switch: Any) -> Answer:
+    scores, before = tables(*chain, **switch)
+    return walk_back(int(scores[-1].argmax()), before, shift, stuck), scores[-1].max()
 
 
 def greedy(start: np.ndarray, transition: np.ndarray, likelihoods: np.ndarray) -> Answer:
@@ -124,29 +106,37 @@ def likeliest_states(start: np.ndarray, transition: np.ndarray, likelihoods: np.
     alpha, beta = np.zeros((T, K)), np.ones((T, K))
     for t in range(T):
         alpha[t] = (alpha[t - 1] @ transition if t else start) * likelihoods[t]
-        alpha[t] /= alpha[t].sum()
+        alpha[t] /= max(alpha[t].sum(), 1e-300)
     for t in range(T - 1, 0, -1):
         beta[t - 1] = transition @ (likelihoods[t] * beta[t])
-        beta[t - 1] /= beta[t - 1].sum()
+        beta[t - 1] /= max(beta[t - 1].sum(), 1e-300)
     return (alpha * beta).argmax(1), by_tables(start, transition, likelihoods)[1]
 
 
 def in_products(
-    start: np.ndarray, transition: np.ndarray, likelihoods: np.ndarray, *, divide: bool = False, keep: bool = False
+    start: np.ndarray, transition: np.ndarray, likelihoods: np.ndarray, divide: bool = False, keep: bool = False
 ) -> Answer:
-    """Probabilities instead of logarithms: 0 after some hundred tokens, unless each step divides by its largest."""
-    best, before, score = start * likelihoods[0], [], 0.0
+    """Probabilities instead of logarithms: 0 after some hundred tokens; where each step divides by its largest, what is
+    further behind than a float is small becomes 0, and never comes back."""
+    best, before, score = start * likelihoods[0], [np.zeros(len(start), dtype=int)], 0.0
     for likelihood in likelihoods[1:]:
         ways = best[:, None] * transition
         before.append(ways.argmax(0))
         best = ways.max(0) * likelihood
         if divide:
-            score += float(np.log(best.max()))
-            best = best / best.max()
-    with np.errstate(divide="ignore"):
-        score = float(np.log(best.max())) + (score if keep else 0.0)
-    path = walk_back(int(best.argmax()), np.array([np.zeros(len(start), dtype=int), *before]))
-    return path, score
+            score += log(float(best.max()))
+            with np.errstate(invalid="ignore"):
+                best = best / best.max()
+    return walk_back(int(best.argmax()), np.array(before)), log(float(best.max())) + (score if keep else 0.0)
+
+
+def with_log(own: Callable[[float], float]) -> Callable[..., Answer]:
+    """Another logarithm, of all three tables."""
+    return slip(
+        first=lambda start, row, j: own(start[j]) + own(row[j]),
+        move=lambda transition, i, j: own(transition[i, j]),
+        weigh=lambda likelihoods, t, j: own(likelihoods[t, j]),
+    )
 
 
 # ---- other ways that are right
@@ -165,8 +155,31 @@ def from_behind(start: np.ndarray, transition: np.ndarray, likelihoods: np.ndarr
     return np.array(path), score
 
 
+def with_dictionaries(start: np.ndarray, transition: np.ndarray, likelihoods: np.ndarray) -> Answer:
+    """{state: (score, path)}, in plain Python; of two paths into a state max takes the better."""
+    K = len(start)
+    best = {j: (log(start[j]) + log(likelihoods[0, j]), [j]) for j in range(K)}
+    for row in likelihoods[1:]:
+        moved = {j: max((best[i][0] + log(transition[i, j]), best[i][1]) for i in range(K)) for j in range(K)}
+        best = {j: (score + log(row[j]), [*path, j]) for j, (score, path) in moved.items()}
+    score, path = max(best.values())
+    return np.array(path), score
+
+
+def forbidden() -> list[tuple[Any, ...]]:
+    """What is impossible would pay, if it cost less than some 10,000 nats: a move, a beginning, a token."""
+    zero, one = np.array([1.0, 1e-100]), np.array([1e-100, 1.0])
+    half, stay = np.array([0.5, 0.5]), np.eye(2)
+    return [
+        (half, stay, np.array([[1, 1e-6], [1e-6, 1], [1e-6, 1]])),
+        (half, stay, np.stack([*[zero] * 60, *[one] * 70])),
+        (np.array([1.0, 0.0]), stay, np.stack([one] * 60)),
+        (half, stay, np.stack([one, np.array([1.0, 0.0]), *[one] * 60])),
+    ]
+
+
 def chains(seed: int) -> list[tuple[Any, ...]]:
-    """A tiny chain by hand, one token alone, some random ones, one of 600 tokens; in one of them a move that never happens."""
+    """A tiny chain by hand, one token alone, some random ones, one of 600 tokens; moves that never happen, some tempting."""
     rng = np.random.default_rng(seed)
     by_hand = (np.array([0.5, 0.5]), np.array([[0.75, 0.25], [0.375, 0.625]]))
     cases = [(*by_hand, np.array([[0.5, 0.25]])), (*by_hand, np.array([[0.5, 0.25], [0.25, 0.75]]))]
@@ -176,7 +189,7 @@ def chains(seed: int) -> list[tuple[Any, ...]]:
             transition = np.where(np.arange(25).reshape(5, 5) == 10, 0.0, transition)
         transition = transition / transition.sum(1, keepdims=True)
         cases.append((rng.dirichlet(np.ones(K)), transition, rng.uniform(0.01, 0.3, (T, K))))
-    return cases
+    return [*cases, *forbidden()]
 
 
 VITERBI = Exercise(
@@ -189,112 +202,90 @@ VITERBI = Exercise(
         Mistake(
             "products",
             in_products,
-            "products of many probabilities are 0, and then all paths are alike: add logarithms instead",
+            "products of many probabilities are 0, and then all paths are alike: add logarithms",
         ),
         Mistake(
-            "divided, score lost",
-            lambda start, moves, seen: in_products(start, moves, seen, divide=True),
-            "the path is right, but the score has lost what you divided by: add its logarithm up, or work in logarithms",
+            "divided, score lost", partial(in_products, divide=True), "the score has lost the divisors: take logarithms"
         ),
+        Mistake(
+            "divided by the largest",
+            partial(in_products, divide=True, keep=True),
+            "what is far behind becomes 0, and cannot catch up: add logarithms instead",
+        ),
+        Mistake("at least 1e-12", with_log(lambda p: log(max(p, 1e-12))), f"{FLOOR}: no np.maximum"),
+        Mistake("at least 1e-10", with_log(lambda p: log(max(p, 1e-10))), f"{FLOOR}: no floor of 1e-10"),
+        Mistake("at least 1e-300", with_log(lambda p: log(max(p, 1e-300))), f"{FLOOR}, and even at 1e-300 it pays"),
+        Mistake("plus 1e-12", with_log(lambda p: log(p + 1e-12)), f"{FLOOR}: add nothing to the tables"),
+        Mistake("plus 1e-10", with_log(lambda p: log(p + 1e-10)), f"{FLOOR}: do not add 1e-10"),
+        Mistake("-1000 for log 0", with_log(lambda p: log(p) if p > 0 else -1000.0), f"{FLOOR}: -1000 is too little"),
         Mistake(
             "a sum for the largest",
-            lambda *chain: by_tables(*chain, gather=np.logaddexp.reduce),
-            "you add up all ways into a state: that is the forward recursion. Here the best one counts alone",
+            partial(by_tables, gather=np.logaddexp.reduce),
+            "all ways into a state are added: only the best counts",
         ),
         Mistake(
             "largest along the row",
-            lambda *chain: by_tables(*chain, axis=1),
-            "ways[i, j] goes from i to j: for each j the largest over i, that is along axis 0",
+            partial(by_tables, axis=1),
+            "ways[i, j] goes from i to j: for each j the largest over i, axis 0",
         ),
         Mistake(
             "transposed",
-            slip(move=lambda transition, i, j: log(transition[j, i])),
-            "row i of transition says where i goes: the way from i to j is transition[i, j]",
+            slip(move=lambda moves, i, j: log(moves[j, i])),
+            "the way from i to j is transition[i, j]: row i says where i goes",
         ),
         Mistake(
             "nobody looks back",
-            best_scores,
-            "you take the best score at each place. The best path to t may have come through a state that did not lead at "
-            "t - 1: follow the pointers back from the end",
+            lambda *chain: (tables(*chain)[0].argmax(1), by_tables(*chain)[1]),
+            "the best path may have come through a state that did not lead at t - 1: follow the pointers back from the end",
         ),
+        Mistake("greedy", greedy, "you choose each state at once, and can never take it back: decide at the end"),
         Mistake(
-            "greedy",
-            greedy,
-            "you choose each state at once, after the one before, and can never take it back: decide at the end",
-        ),
-        Mistake(
-            "likeliest state at each place",
+            "one by one",
             likeliest_states,
-            "those are the likeliest states one by one (exercise 3); together they may be no likely path, or an impossible one",
+            "those are the likeliest states one by one: together they may be an impossible path",
         ),
+        Mistake("pointers off by one", partial(by_tables, shift=1), "the state before t stands in before[t]"),
+        Mistake("pointers of the last state", partial(by_tables, stuck=True), "ask for the state just found"),
         Mistake(
-            "pointers off by one",
-            pointers_off_by_one,
-            "the state before t stands in the pointers of t: before[t][path[t]], not before[t - 1]",
+            "backwards", told(lambda path, score: (path[::-1].copy(), score)), "it was found from its end: turn it"
         ),
-        Mistake(
-            "pointers of the last state",
-            one_pointer_late,
-            "going back, ask for the state just found, not always for the last one",
-        ),
-        Mistake(
-            "backwards",
-            told(lambda path, score: (path[::-1].copy(), score)),
-            "you found the path from its end: turn it",
-        ),
-        Mistake(
-            "ends in state 0",
-            slip(end=lambda scores, likelihoods: 0),
-            "the path ends where the score is largest",
-        ),
+        Mistake("ends in state 0", slip(end=lambda *scores: 0), "the path ends where the score is largest"),
         Mistake(
             "end by the last token",
-            slip(end=lambda scores, likelihoods: int(likelihoods[-1].argmax())),
-            "the last state is the one with the best score",
+            slip(end=lambda scores, seen: int(seen[-1].argmax())),
+            "the score says where the path ends",
         ),
         Mistake(
-            "start not used",
-            slip(first=lambda start, row, j: log(row[j])),
-            "where does a path begin? The first score has log(start) in it",
+            "start not used", slip(first=lambda start, row, j: log(row[j])), "the first score has log(start) in it"
         ),
-        Mistake(
-            "first token not seen",
-            slip(first=lambda start, row, j: log(start[j])),
-            "the first token counts, too",
-        ),
+        Mistake("first token not seen", slip(first=lambda start, row, j: log(start[j])), "the first token counts, too"),
         Mistake(
             "token of the step before",
-            slip(weigh=lambda likelihoods, t, j: log(likelihoods[t - 1, j])),
-            "a path that is in j at t makes token t there",
+            slip(weigh=lambda seen, t, j: log(seen[t - 1, j])),
+            "a path in j at t makes token t there",
         ),
-        Mistake(
-            "moves not weighed",
-            slip(move=lambda transition, i, j: 0.0),
-            "the way from i to j costs nothing: where is `transition`?",
-        ),
+        Mistake("moves not weighed", slip(move=lambda *way: 0.0), "the moves cost nothing: where is `transition`?"),
         Mistake(
             "likelihoods as they are",
-            slip(
-                first=lambda start, row, j: log(start[j]) + row[j],
-                weigh=lambda likelihoods, t, j: float(likelihoods[t, j]),
-            ),
+            slip(first=lambda start, row, j: log(start[j]) + row[j], weigh=lambda seen, t, j: float(seen[t, j])),
             "you add probabilities to logarithms: take the logarithm of likelihoods, too",
         ),
         Mistake(
             "transition as it is",
-            slip(move=lambda transition, i, j: float(transition[i, j])),
-            "you add probabilities to logarithms: take the logarithm of transition, too",
+            slip(move=lambda moves, i, j: float(moves[i, j])),
+            "you add probabilities to logarithms: log(transition), too",
         ),
+        Mistake("a probability", told(lambda path, score: (path, math.exp(score))), "a logarithm is asked for: no exp"),
         Mistake("path alone", told(lambda path, score: path), "two answers: the path, and its log-probability"),
         Mistake("exchanged", told(lambda path, score: (score, path)), "the path comes first"),
         Mistake("a list", told(lambda path, score: (path.tolist(), score)), "a list is no array: np.array(path)"),
         Mistake(
             "first state missing",
             told(lambda path, score: (path[1:].copy(), score)),
-            "one state for each token: T - 1 pointers, and the last state itself",
+            "a state for each token: the first is missing",
         ),
     ),
-    (by_tables, from_behind, lambda start, moves, seen: in_products(start, moves, seen, divide=True, keep=True)),
+    (by_tables, from_behind, with_dictionaries),
 )
 
 EXERCISES = (VITERBI,)

@@ -124,11 +124,9 @@ def judge(
         hint = "is there a loop without an end, or one too many, or over all where a few would do? Does it wait for something?"
         return Verdict("wrong", f"{place_of(error)}{error}", hint)
     hint, mistake = diagnose(exercise, function, cases)
-    if hint == ROUNDED and all(isinstance(answer, float) for answer in expected):
-        note = "but to the digits of float32 only: Python's own numbers have twice as many"
-        return Verdict("passed", f"{len(cases)} inputs, {note}")
-    if hint == ROUNDED and is_single(answer_or_error(function, cases[0])):
-        note = "but to the digits of float32 only: take the dtype from the arguments, and you keep twice as many"
+    numbers = all(isinstance(answer, float) for answer in expected)
+    if hint == ROUNDED and (numbers or is_single(answer_or_error(function, cases[-1]))):
+        note = "but to the digits of float32 only: Python's own numbers, and float64, have twice as many"
         return Verdict("passed", f"{len(cases)} inputs, {note}")
     if "the answer is None" in verdict.message:
         hint = hint or "is there a way through your function without a `return`? Or does it print the answer instead?"
@@ -252,16 +250,15 @@ def takes_float32_for_granted(exercise: Exercise, function: Function, cases: Seq
 
 def diagnose(exercise: Exercise, function: Function, cases: Sequence[Case]) -> tuple[str, str]:
     """The hint and the name of the mistake that answers every input as the function does; ("", "") if there is none."""
-    answers: list[Any] = []
+    known: list[tuple[Any, Case]] = []
     with contextlib.suppress(TimeoutError), time_limit(SECONDS):
-        answers.extend(answer_or_error(function, case) for case in cases)  # if it is too slow, the smaller ones must do
+        for case in cases:  # where the function is too slow for the large ones, what it says to the small ones must do
+            known.append((answer_or_error(function, case), case))
     with contextlib.suppress(TimeoutError), time_limit(SECONDS):
-        for mistake in exercise.mistakes:
-            if all(agree(answer, mistake.function, case) for answer, case in zip(answers, cases, strict=False)):
+        for mistake in exercise.mistakes if known else ():
+            if all(agree(answer, mistake.function, case) for answer, case in known):
                 return mistake.hint, mistake.name
-        if all(
-            rounded(answer, exercise.oracle(*duplicate(case))) for answer, case in zip(answers, cases, strict=False)
-        ):
+        if known and all(rounded(answer, exercise.oracle(*duplicate(case))) for answer, case in known):
             return ROUNDED, ""
     return "", ""
 

@@ -49,7 +49,9 @@ def counted_wins(candidates: Sequence[Any], score: Callable[[Any, int], float], 
 
 def halving(
     number: Callable[[int, int], int] = lambda n, keep: math.ceil(n / keep),
-    order: Callable[[list[float]], list[int]] = lambda losses: sorted(range(len(losses)), key=losses.__getitem__),
+    order: Callable[[list[float], list[Any]], list[int]] = lambda losses, left: sorted(
+        range(len(losses)), key=losses.__getitem__
+    ),
     finite: bool = True,
     then: Callable[[int, int, int], int] = lambda budget, keep, first: budget * keep,
     given: Callable[[int, int, int], int] = lambda budget, n, first: budget,
@@ -71,7 +73,7 @@ def halving(
             for _ in range(trained(1)):
                 losses = [score(one, spent) if not remembers or one not in known else known[one] for one in left]
             known = dict(zip(left, losses, strict=True)) | known
-            places = [i for i in order(losses) if losses[i] < math.inf or not finite]
+            places = [i for i in order(losses, left) if losses[i] < math.inf or not finite]
             kept = [left[i] for i in places[: number(len(left), keep)]]
             following = then(budget, keep, first)
             rounds.append(entry(spent, left, losses, kept, following))
@@ -83,11 +85,11 @@ def halving(
     return successive_halving
 
 
-def last_of_equals(losses: list[float]) -> list[int]:
+def last_of_equals(losses: list[float], left: list[Any]) -> list[int]:
     return sorted(reversed(range(len(losses))), key=losses.__getitem__)
 
 
-def largest_first(losses: list[float]) -> list[int]:
+def largest_first(losses: list[float], left: list[Any]) -> list[int]:
     return sorted(range(len(losses)), key=lambda i: -losses[i])
 
 
@@ -223,6 +225,11 @@ ROWS: tuple[tuple[str, dict[str, Any], str], ...] = (
         "of equal scores the first candidate is the better one: sorted() keeps that order by itself, reversed lists do not",
     ),
     (
+        "pairs sorted",
+        {"order": lambda losses, left: sorted(range(len(left)), key=lambda i: (losses[i], left[i]))},
+        "sorted pairs compare the candidates where the scores are equal, and dictionaries cannot be compared: key=...",
+    ),
+    (
         "failed go on",
         {"finite": False},
         "a training with an infinite loss has failed: it never goes on, even if fewer are left then",
@@ -258,11 +265,6 @@ ROWS: tuple[tuple[str, dict[str, Any], str], ...] = (
         "a round tells the budget that it had, not that of the next one",
     ),
     ("sorted rows", {"entry": sorted_rows}, "candidates and scores stand as they came into the round: sort a copy"),
-    (
-        "scores of the kept",
-        {"entry": lambda budget, left, losses, kept, _: (budget, left, sorted(losses)[: len(kept)], kept)},
-        "a round tells the scores of all its candidates, in their order",
-    ),
     (
         "kept first",
         {"entry": lambda budget, left, losses, kept, _: (budget, kept, losses, left)},

@@ -39,9 +39,9 @@ def place_by_place(
     start: np.ndarray,
     transition: np.ndarray,
     likelihoods: np.ndarray,
-    weigh: Callable[..., Any] = lambda belief, move, likelihood, ahead: belief * move * likelihood * ahead,
+    weigh: Callable[..., Any] = lambda b, m, seen, ahead: b * m * seen * ahead,
     at: Callable[..., Any] = lambda t: (t, t + 1),
-    divide: bool = True,
+    divide: Callable[[np.ndarray], np.ndarray] = lambda joint: joint / joint.sum(),
 ) -> Answer:
     """For each place the K states, for each two neighbours the K * K moves, made to sum to 1. The switches make the mistakes."""
     T, K = likelihoods.shape
@@ -53,7 +53,8 @@ def place_by_place(
         joint = np.zeros((K, K))
         for i, j in product(range(K), repeat=2):
             joint[i, j] = weigh(beliefs[here, i], transition[i, j], likelihoods[there, j], ahead[there, j])
-        moves += joint / joint.sum() if divide else joint
+        with np.errstate(all="ignore"):
+            moves += divide(joint)
     return states / states.sum(1, keepdims=True), moves, log_probs
 
 
@@ -64,7 +65,12 @@ def slip(**switch: Any) -> Callable[..., Answer]:
 
 def told(change: Callable[..., Any]) -> Callable[..., Any]:
     """The right answers, but something else is returned: change(states, moves, log_probs)."""
-    return lambda start, transition, likelihoods: change(*place_by_place(start, transition, likelihoods))
+
+    def answer(*chain: np.ndarray) -> Any:
+        with np.errstate(all="ignore"):
+            return change(*place_by_place(*chain))
+
+    return answer
 
 
 def by_arrays(
@@ -73,7 +79,7 @@ def by_arrays(
     likelihoods: np.ndarray,
     scale: Callable[[np.ndarray], np.ndarray] = lambda log_probs: np.exp(log_probs[1:])[:, None],
     weight: Callable[..., np.ndarray] = lambda likelihoods, ahead: likelihoods[1:] * ahead[1:],
-    sources: Callable[..., np.ndarray] = lambda beliefs, states: beliefs[:-1],
+    sources: Callable[..., np.ndarray] = lambda beliefs, states, likelihoods: beliefs[:-1],
     table: Callable[[np.ndarray], np.ndarray] = lambda transition: transition,
 ) -> Answer:
     """As the library does it: beliefs, and what is ahead in units of what the beliefs expect. The switches make mistakes."""
@@ -83,7 +89,7 @@ def by_arrays(
     states = beliefs * ahead
     with np.errstate(all="ignore"):
         arrivals = weight(likelihoods, ahead) / scale(log_probs)
-    return states, table(transition) * (sources(beliefs, states).T @ arrivals), log_probs
+    return states, table(transition) * (sources(beliefs, states, likelihoods).T @ arrivals), log_probs
 
 
 def variant(**switch: Any) -> Callable[..., Answer]:
@@ -136,7 +142,7 @@ def turned_round(start: np.ndarray, transition: np.ndarray, likelihoods: np.ndar
 
 
 def chains(seed: int) -> list[tuple[Any, ...]]:
-    """A tiny chain by hand, one token alone, some random ones, one of 600 tokens; in one of them a move that never happens."""
+    """One token, a tiny chain by hand, random ones, a long one, a move that never happens; tiny likelihoods, an unreached state."""
     rng = np.random.default_rng(seed)
     by_hand = (np.array([0.5, 0.5]), np.array([[0.75, 0.25], [0.375, 0.625]]))
     cases = [(*by_hand, np.array([[0.5, 0.25]])), (*by_hand, np.array([[0.5, 0.25], [0.25, 0.75]]))]
@@ -146,7 +152,8 @@ def chains(seed: int) -> list[tuple[Any, ...]]:
             transition = np.where(np.arange(25).reshape(5, 5) == 10, 0.0, transition)
         transition = transition / transition.sum(1, keepdims=True)
         cases.append((rng.dirichlet(np.ones(K)), transition, rng.uniform(0.01, 0.3, (T, K))))
-    return cases
+    never = np.array([0.5, 0.5, 0.0]), np.eye(3), np.array([[1e-6, 1e-12, 1.0], [1e-12, 1e-6, 1.0], [1e-12, 1e-6, 1.0]])
+    return [*cases, (*by_hand, 1e-30 * np.array([[2.0, 1.0], [1.0, 3.0], [0.5, 4.0]])), never]
 
 
 SMOOTH = Exercise(
@@ -156,46 +163,32 @@ SMOOTH = Exercise(
     chains,
     place_by_place,
     (
-        Mistake(
-            "beliefs only",
-            with_states(lambda beliefs, ahead, likelihoods: beliefs),
-            "those states have not seen what comes after them: beliefs times ahead",
-        ),
+        Mistake("beliefs only", with_states(lambda b, ahead, seen: b), "beliefs alone have not seen what comes after"),
         Mistake(
             "token seen twice",
-            with_states(lambda beliefs, ahead, likelihoods: beliefs * likelihoods * ahead),
-            "the beliefs have seen token t already: its likelihood comes in only once",
+            with_states(lambda b, ahead, seen: b * seen * ahead),
+            "the beliefs have seen token t already",
         ),
         Mistake(
             "a sum for the product",
-            with_states(lambda beliefs, ahead, likelihoods: beliefs + ahead / ahead.mean(1, keepdims=True)),
-            "what is known from before and from after is multiplied, not added",
+            with_states(lambda b, ahead, seen: b + ahead / ahead.mean(1, keepdims=True)),
+            "beliefs and ahead are multiplied, not added",
         ),
         Mistake(
-            "divided over time",
-            told(lambda states, moves, log_probs: (states / states.sum(0), moves, log_probs)),
-            "each row of states must sum to 1: axis -1",
+            "divided over time", told(lambda s, m, p: (s / s.sum(0), m, p)), "each row of states must sum to 1: axis -1"
         ),
         Mistake(
             "as if neighbours were independent",
-            told(lambda states, moves, log_probs: (states, states[:-1].T @ states[1:], log_probs)),
+            told(lambda s, m, p: (s, s[:-1].T @ s[1:], p)),
             "p(i, then j) is not p(i) times p(j): neighbours depend on each other, by `transition`",
         ),
-        Mistake(
-            "likeliest moves",
-            most_likely_counted_once,
-            "no state is sure: every move counts as much as it is likely, not only the likeliest",
-        ),
+        Mistake("likeliest moves", most_likely_counted_once, "every move counts as much as it is likely"),
         Mistake(
             "transition missing",
-            slip(weigh=lambda belief, move, likelihood, ahead: belief * likelihood * ahead),
-            "the move itself is missing: times transition[i, j]",
+            slip(weigh=lambda b, m, seen, ahead: b * seen * ahead),
+            "the move itself is missing: transition[i, j]",
         ),
-        Mistake(
-            "transition missing, not divided",
-            variant(table=np.ones_like),
-            "your moves do not have `transition` in them: times transition[i, j]",
-        ),
+        Mistake("transition missing, not divided", variant(table=np.ones_like), "where is `transition` in your moves?"),
         Mistake(
             "transition transposed",
             variant(table=np.transpose),
@@ -203,28 +196,28 @@ SMOOTH = Exercise(
         ),
         Mistake(
             "likelihood missing",
-            slip(weigh=lambda belief, move, likelihood, ahead: belief * move * ahead),
+            slip(weigh=lambda b, m, seen, ahead: b * m * ahead),
             "token t + 1 is not in your moves: times its likelihood in the state where the move arrives",
         ),
         Mistake(
             "likelihood missing, not divided",
-            variant(weight=lambda likelihoods, ahead: ahead[1:]),
+            variant(weight=lambda seen, ahead: ahead[1:]),
             "the likelihood of token t + 1 is missing in the moves: it comes in where they arrive",
         ),
         Mistake(
             "ahead missing",
-            slip(weigh=lambda belief, move, likelihood, ahead: belief * move * likelihood),
-            "your moves do not know what comes after them: times ahead[t + 1]",
+            slip(weigh=lambda b, m, seen, ahead: b * m * seen),
+            "what comes after is missing: ahead[t + 1]",
         ),
         Mistake(
             "belief missing",
-            slip(weigh=lambda belief, move, likelihood, ahead: move * likelihood * ahead),
-            "where does the move begin? times beliefs[t, i]",
+            slip(weigh=lambda b, m, seen, ahead: m * seen * ahead),
+            "where does the move begin? beliefs[t, i]",
         ),
         Mistake(
             "from states",
-            variant(sources=lambda beliefs, states: states[:-1]),
-            "states have seen all tokens, those after the move as well, which then count twice: a move begins at beliefs",
+            variant(sources=lambda b, states, seen: states[:-1]),
+            "states have seen what comes after the move, which then counts twice: a move begins at beliefs",
         ),
         Mistake(
             "from and to at the same place",
@@ -237,13 +230,28 @@ SMOOTH = Exercise(
             "a move that arrives at t + 1 begins at t: beliefs[:-1]",
         ),
         Mistake(
+            "belief of the next place",
+            variant(sources=lambda b, states, seen: b[1:]),
+            "the belief of t + 1 has seen token t + 1 already: take that of t, beliefs[:-1]",
+        ),
+        Mistake(
+            "likelihood where the move begins",
+            variant(sources=lambda b, states, seen: b[:-1] * seen[1:], weight=lambda seen, ahead: ahead[1:]),
+            "token t + 1 is made by the state where the move arrives: its likelihood goes along the columns j, not the rows i",
+        ),
+        Mistake(
+            "each row divided",
+            slip(divide=lambda joint: joint / joint.sum(1, keepdims=True)),
+            "all K * K moves between two places sum to 1 together, not each row: where a move begins is uncertain, too",
+        ),
+        Mistake(
             "ahead of the place where it begins",
-            variant(weight=lambda likelihoods, ahead: likelihoods[1:] * ahead[:-1]),
+            variant(weight=lambda seen, ahead: seen[1:] * ahead[:-1]),
             "ahead[t] has the next token in it already: take ahead[t + 1], beside the likelihood of token t + 1",
         ),
         Mistake(
             "likelihood of the place where it begins",
-            variant(weight=lambda likelihoods, ahead: likelihoods[:-1] * ahead[1:]),
+            variant(weight=lambda seen, ahead: seen[:-1] * ahead[1:]),
             "token t is in the belief already: the move takes the likelihood of token t + 1",
         ),
         Mistake(
@@ -254,43 +262,27 @@ SMOOTH = Exercise(
         Mistake(
             "divided by the logarithm",
             variant(scale=lambda log_probs: log_probs[1:, None]),
-            "log_probs are logarithms: divide by np.exp of them",
+            "those are logarithms: np.exp of them divides",
         ),
         Mistake(
             "divided by the token before",
             variant(scale=lambda log_probs: np.exp(log_probs[:-1])[:, None]),
-            "divide by p(token t + 1), where the move arrives: log_probs[1:]",
+            "p(token t + 1) is meant: log_probs[1:]",
         ),
         Mistake(
             "shares",
-            told(lambda states, moves, log_probs: (states, moves / moves.sum(1, keepdims=True), log_probs)),
-            "moves are counts, T - 1 in all: the shares are taken later",
+            told(lambda s, m, p: (s, m / m.sum(1, keepdims=True), p)),
+            "moves are counts: the shares are taken later",
         ),
         Mistake(
-            "mean",
-            told(lambda states, moves, log_probs: (states, moves / max(1, len(states) - 1), log_probs)),
-            "moves are counts: add the places up, and do not divide by their number",
+            "mean", told(lambda s, m, p: (s, m / max(1, len(s) - 1), p)), "moves are sums over the places, not means"
         ),
+        Mistake("backwards", told(lambda s, m, p: (s, m.T.copy(), p)), "row i of moves is where a move begins"),
+        Mistake("log_probs missing", told(lambda s, m, p: (s, m)), "three answers: states, moves, log_probs"),
         Mistake(
-            "backwards",
-            told(lambda states, moves, log_probs: (states, moves.T.copy(), log_probs)),
-            "moves[i, j] goes from i to j: yours is transposed",
+            "one sum", told(lambda s, m, p: (s, m, p.sum())), "log_probs are one for each token: do not add them up"
         ),
-        Mistake(
-            "log_probs missing",
-            told(lambda states, moves, log_probs: (states, moves)),
-            "three answers: states, moves, and the log_probs of `forward_beliefs`",
-        ),
-        Mistake(
-            "one sum",
-            told(lambda states, moves, log_probs: (states, moves, log_probs.sum())),
-            "log_probs as `forward_beliefs` gives them, one for each token: do not add them up",
-        ),
-        Mistake(
-            "another order",
-            told(lambda states, moves, log_probs: (moves, states, log_probs)),
-            "the order of the three: states, moves, log_probs",
-        ),
+        Mistake("another order", told(lambda s, m, p: (m, s, p)), "the order is states, moves, log_probs"),
     ),
     (by_arrays, all_at_once, turned_round),
 )

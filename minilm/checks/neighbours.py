@@ -1,15 +1,17 @@
 """The exercise of lesson 27 on which words meet: an oracle over all pairs of places, its mistakes, and other right solutions."""
 
 import random
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Hashable, Sequence
-from itertools import chain, combinations
+from itertools import chain
 from typing import Any
 
 from minilm.checks.compare import Exercise, Mistake
 
 Texts = Sequence[Sequence[Hashable]]
 Counts = dict[Any, Any]
+
+LONG = 8000  # words: as many squared are too many, some times as many are not
 
 # count_neighbours(documents, window) -> {(word, other): sum of 1 / distance}
 
@@ -22,15 +24,18 @@ def all_pairs(
     meets: Callable[[Any, Any], bool] = lambda word, other: True,
     joined: bool = False,
     equals: float = 1.0,
+    reach: int = 1,
 ) -> Counts:
-    """Every place of a document with every place of it: which see each other, and how much that counts.
+    """Every place of a document with every place near it: which see each other, and how much that counts.
 
-    The switches make the mistakes; `equals` is the part that counts where the two words are the same.
+    The switches make the mistakes; `equals` is the part that counts where the two words are the same. Near are those up to
+    `reach` places beyond the window, for the sake of time.
     """
     counts: Counts = {}
     for words in [list(chain(*documents))] if joined else documents:
         for s, word in enumerate(words):
-            for t, other in enumerate(words):
+            for t in range(max(0, s - window - reach), min(len(words), s + window + reach + 1)):
+                other = words[t]
                 if sees(t - s, window) and meets(word, other):
                     share = worth(abs(t - s), window) * (equals if word == other else 1.0)
                     counts[word, other] = counts.get((word, other), 0.0) + share
@@ -46,9 +51,9 @@ def not_added(documents: Texts, window: int) -> Counts:
     counts: Counts = {}
     for words in documents:
         for s, word in enumerate(words):
-            for t, other in enumerate(words):
-                if 0 < abs(t - s) <= window:
-                    counts[word, other] = 1 / abs(t - s)
+            for t in range(max(0, s - window), min(len(words), s + window + 1)):
+                if t != s:
+                    counts[word, words[t]] = 1 / abs(t - s)
     return counts
 
 
@@ -63,24 +68,35 @@ def round_the_corner(documents: Texts, window: int) -> Counts:
     return counts
 
 
+def round_the_corner_both_ways(documents: Texts, window: int) -> Counts:
+    """To the left only, both orders counted at once."""
+    counts: Counts = Counter()
+    for words in documents:
+        for s, word in enumerate(words):
+            for step in range(1, window + 1):
+                counts[word, words[s - step]] += 1 / step
+                counts[words[s - step], word] += 1 / step
+    return counts
+
+
 def first_places(documents: Texts, window: int) -> Counts:
     """The place of a word is looked up, and found at its first occurrence."""
     counts: Counts = Counter()
     for words in documents:
         for word in words:
-            s = list(words).index(word)
-            for t, other in enumerate(words):
-                if 0 < abs(t - s) <= window:
-                    counts[word, other] += 1 / abs(t - s)
+            s = words.index(word)
+            for t in range(max(0, s - window), min(len(words), s + window + 1)):
+                if t != s:
+                    counts[word, words[t]] += 1 / abs(t - s)
     return counts
 
 
 def one_order(documents: Texts, window: int) -> Counts:
     counts: Counts = Counter()
     for words in documents:
-        for (s, word), (t, other) in combinations(enumerate(words), 2):
-            if t - s <= window:
-                counts[tuple(sorted((word, other), key=str))] += 1 / (t - s)
+        for s, word in enumerate(words):
+            for t in range(s + 1, min(len(words), s + window + 1)):
+                counts[tuple(sorted((word, words[t]), key=str))] += 1 / (t - s)
     return counts
 
 
@@ -114,18 +130,24 @@ def by_slices(documents: Texts, window: int) -> Counts:
     return counts
 
 
-def by_combinations(documents: Texts, window: int) -> Counts:
+def by_memory(documents: Texts, window: int) -> Counts:
+    """The last words are kept, and each new one meets them; at the end of a document all is forgotten."""
     counts: Counts = Counter()
     for words in documents:
-        for s, t in combinations(range(len(words)), 2):
-            if t - s <= window:
-                for pair in ((words[s], words[t]), (words[t], words[s])):
-                    counts[pair] += (t - s) ** -1
+        last: deque[Any] = deque(maxlen=window)
+        for word in words:
+            for distance, other in enumerate(last, 1):
+                for pair in ((word, other), (other, word)):
+                    counts[pair] += distance**-1
+            last.appendleft(word)
     return dict(counts)
 
 
 def neighbour_inputs(seed: int) -> list[tuple[Texts, int]]:
-    """By hand; words that come again, also side by side; empty and short texts; a window of 1, and one beyond the longest."""
+    """By hand; words that come again, also side by side; empty and short texts; a window of 1, and one beyond the longest.
+
+    One text is long: who compares all its places with each other takes too long.
+    """
     draw = random.Random(seed)
 
     def text(n: int) -> list[str]:
@@ -133,7 +155,16 @@ def neighbour_inputs(seed: int) -> list[tuple[Texts, int]]:
 
     some = [text(7), [], text(1), text(12), text(2)]
     hand: list[tuple[Texts, int]] = [([["a", "b"]], 1), ([["a", "b", "c"]], 2), ([["a", "b", "a"], ["b"]], 2)]
-    return [*hand, ([["a", "a"]], 1), (some, 1), (some, 4), ([text(9), text(5)], 3), (some, 15), ([], 2)]
+    return [
+        *hand,
+        ([["a", "a"]], 1),
+        (some, 1),
+        (some, 4),
+        ([text(9), text(5)], 3),
+        (some, 15),
+        ([], 2),
+        ([text(LONG)], 2),
+    ]
 
 
 NEIGHBOURS = Exercise(
@@ -149,6 +180,10 @@ NEIGHBOURS = Exercise(
             "shares fall in a straight line",
             counted(worth=lambda d, n: (n + 1 - d) / n),
             "your shares fall in a straight line to the end of the window, as word2vec's do: here it is 1 / distance",
+        ),
+        Mistake("halves", counted(worth=lambda d, n: 0.5**d), "1 / d, not 1 / 2 to the power of d"),
+        Mistake(
+            "halves from the second on", counted(worth=lambda d, n: 0.5 ** (d - 1)), "1, 1/2, 1/3, not 1, 1/2, 1/4"
         ),
         Mistake(
             "distance begins at 2",
@@ -186,7 +221,11 @@ NEIGHBOURS = Exercise(
             counted(sees=lambda step, n: abs(step) <= n),
             "a place does not see itself: distances begin at 1",
         ),
-        Mistake("no window", counted(sees=lambda step, n: step != 0), "words further apart than `window` do not meet"),
+        Mistake(
+            "no window",
+            counted(sees=lambda step, n: step != 0, reach=LONG),
+            "words further apart than `window` do not meet",
+        ),
         Mistake(
             "over the border",
             counted(joined=True),
@@ -198,9 +237,7 @@ NEIGHBOURS = Exercise(
             "a word can meet itself, at another place: in `a b a` the two a are 2 apart",
         ),
         Mistake(
-            "equals once",
-            counted(equals=0.5),
-            "of two equal words each sees the other, so (a, a) gets 1 / d twice",
+            "equals once", counted(equals=0.5), "of two equal words each sees the other, so (a, a) gets 1 / d twice"
         ),
         Mistake("not added", not_added, "add to what the pair has already: pairs meet again"),
         Mistake(
@@ -213,10 +250,11 @@ NEIGHBOURS = Exercise(
             lambda documents, window: all_pairs(documents[:1], window),
             "you return after the first document: is the `return` inside the loop?",
         ),
+        Mistake("round the corner", round_the_corner, "words[-1] is the last word: a place below 0 must be left out"),
         Mistake(
-            "round the corner",
-            round_the_corner,
-            "words[-1] is the last word: a place below 0 must be left out",
+            "round the corner both ways",
+            round_the_corner_both_ways,
+            "a word near the beginning meets those of the end: words[s - d] is there only if s - d >= 0",
         ),
         Mistake(
             "first places",
@@ -226,7 +264,7 @@ NEIGHBOURS = Exercise(
         Mistake("one order", one_order, "both (a, b) and (b, a) are keys: the table is symmetric"),
         Mistake("tables in a table", tables_in_a_table, "one dictionary, whose keys are pairs (word, other)"),
     ),
-    (by_distance, by_slices, by_combinations),
+    (by_distance, by_slices, by_memory),
 )
 
 EXERCISES = (NEIGHBOURS,)

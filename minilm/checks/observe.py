@@ -83,7 +83,8 @@ def raised_by(function: Function, error: BaseException) -> bool:
 
 def place_of(error: BaseException) -> str:
     """The student's line in which an error arose, leaving out libraries and the examiner; "" if there is none."""
-    own = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(FOREIGN)]
+    trace = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in trace if frame.lineno and not frame.filename.startswith(FOREIGN)]
     if not own:
         return ""
     line = f" ({own[-1].line})" if own[-1].line else ""

@@ -203,9 +203,7 @@ COUNTS = Exercise(
             "emission is (K, V): the row is the state, the column the token",
         ),
         Mistake(
-            "every state begins",
-            slip(begins=lambda path: path),
-            "start counts the first state of each sequence only",
+            "every state begins", slip(begins=lambda path: path), "start counts the first state of each sequence only"
         ),
         Mistake(
             "the end for the start",
@@ -252,6 +250,16 @@ COUNTS = Exercise(
             "shares",
             told(lambda *tables: tuple(divided(table) for table in tables)),
             "counts are asked for; the shares are taken of them later",
+        ),
+        Mistake(
+            "shares, and zeros where nothing is",
+            told(lambda *tables: tuple(np.nan_to_num(divided(table)) for table in tables)),
+            "those are shares of each row: counts are asked for",
+        ),
+        Mistake(
+            "shares of the whole",
+            told(lambda *tables: tuple(table / table.sum() for table in tables)),
+            "you divide by the number of all: counts are asked for, which are whole",
         ),
         Mistake(
             "one more each",

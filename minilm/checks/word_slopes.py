@@ -218,11 +218,7 @@ SLOPES = Exercise(
             changed(lambda J, dw, dc, db, *rest: (J, dw, dc, db, db)),
             "four are asked for: the gradient of d is that of b, and is not returned again",
         ),
-        Mistake(
-            "J last",
-            changed(lambda J, dw, dc, db, *rest: (dw, dc, db, J)),
-            "the order is J, dw, dc, db",
-        ),
+        Mistake("J last", changed(lambda J, dw, dc, db, *rest: (dw, dc, db, J)), "the order is J, dw, dc, db"),
     ),
     (by_einsum, by_columns, by_rows, by_autograd),
 )
