@@ -12,7 +12,8 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -63,13 +64,24 @@ def together(size: int, task: Callable[[Team], Any], lost: int | None = None, **
 
         children = start(size, work, room)
         ranks = [rank for rank in range(size) if rank != lost]
-        codes = [children[rank].wait(WATCHDOG) for rank in ranks]
-        if lost is not None:
-            os.kill(children[lost].pid, signal.SIGKILL)
-            assert children[lost].wait() == -signal.SIGKILL
+        with none_left(children):
+            codes = [children[rank].wait(WATCHDOG) for rank in ranks]
         said = [child.output.read_text() for child in children]
         assert not any(codes), "\n".join([str(codes), *said])
         return [json.loads((room / f"{rank}.json").read_text()) for rank in ranks]
+
+
+@contextmanager
+def none_left(children: Sequence[Child]) -> Iterator[None]:
+    """Afterwards none of the children is there, whether it was stopped, hangs, or has ended long ago."""
+    try:
+        yield
+    finally:
+        for child in children:
+            with suppress(ChildProcessError):  # its end has been seen: the number may be another's by now
+                if os.waitpid(child.pid, os.WNOHANG) == (0, 0):
+                    os.kill(child.pid, signal.SIGKILL)
+                    os.waitpid(child.pid, 0)
 
 
 def torchrun(
@@ -89,7 +101,9 @@ def torchrun(
             prepare(rank)
             return striking.command(list(arguments), rooms[rank], (strikes or {}).get(rank), False, ())
 
-        codes = ends(start(size, command, room))
+        children = start(size, command, room)
+        with none_left(children):
+            codes = ends(children)
         said = [[(each / stream).read_text() for stream in ("stdout", "stderr")] for each in rooms]
         crashes = [(room / f"{rank}.txt").read_text() for rank in range(size)]
         return [Done(code, out, err + crash, []) for code, (out, err), crash in zip(codes, said, crashes, strict=True)]

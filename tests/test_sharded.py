@@ -18,6 +18,7 @@ from striking import EVERY, STEPS, Room, only_line, steps_of
 from test_cli_torchrun import STEP, check_same, check_silent, command
 from test_distributed import CPU, MODELS, batches, config
 from torch import nn
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
 from minilm.cli.main import main
@@ -100,6 +101,7 @@ def test_each_holds_a_part_of_the_weights_and_of_the_memory() -> None:
         names = [name for name, p in model.named_parameters() if any(p is table for table in tables(model))]
         optimizer = team.ready(model, config())
         train(model, batches(3, 3), config(steps=2), optimizer=optimizer, progress=False, crew=team)
+        assert all(isinstance(part, FSDPModule) for part in (*model.blocks, model))  # one block at a time is whole
         weights = {name: isinstance(p, DTensor) and len(p.to_local()) for name, p in model.named_parameters()}
         memory = {name: len(m["mean"].to_local()) for name, m in optimizer.memory.items() if "mean" in m}
         return names, weights, memory

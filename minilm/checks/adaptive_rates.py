@@ -75,6 +75,12 @@ def no_epsilon(table: Array, squares: Array, rows: Array, gradients: Array, lear
         return touched, table[touched] - learning_rate * total / np.sqrt(new), new
 
 
+def without_what_cancels(table: Array, squares: Array, rows: Array, gradients: Array, learning_rate: float) -> Answer:
+    touched, moved, new = row_by_row(table, squares, rows, gradients, learning_rate)
+    kept = np.array([bool(gradients[rows == row].sum(0).any()) for row in touched])
+    return touched[kept], moved[kept], new[kept]
+
+
 def one_rate_a_row(table: Array, squares: Array, rows: Array, gradients: Array, learning_rate: float) -> Answer:
     touched, _, new = row_by_row(table, squares, rows, gradients, learning_rate)
     total = np.stack([gradients[rows == row].sum(0) for row in touched])
@@ -126,7 +132,10 @@ def by_a_product(table: Array, squares: Array, rows: Array, gradients: Array, le
 
 
 def rate_inputs(seed: int) -> list[tuple[Any, ...]]:
-    """By hand: one row twice. Rows in any order, some often, some never; a gradient that is 0 where nothing was before."""
+    """By hand: one row twice. Rows in any order, some often, some never; a gradient that is 0 where nothing was before.
+
+    Gradients of about a millionth; two that cancel; and rows that a set of Python's does not give in order.
+    """
     rng = np.random.default_rng(seed)
     hand = np.array([[1.0], [2.0]]), np.array([[0.0], [7.0]]), np.array([1, 1]), np.array([[1.0], [2.0]])
     cases: list[tuple[Any, ...]] = [(*hand, 0.4)]
@@ -136,7 +145,14 @@ def rate_inputs(seed: int) -> list[tuple[Any, ...]]:
         rows = np.concatenate([rows[::-1], rows[rng.integers(0, len(rows), size=N - len(rows))]])
         cases.append((rng.normal(size=(V, D)), rng.uniform(0.2, 3.0, size=(V, D)), rows, gradients, 0.3))
     zero = np.array([[0.0, 2.0], [0.0, -1.0], [3.0, 0.0]])
-    return [*cases, (rng.normal(size=(4, 2)), np.zeros((4, 2)), np.array([3, 3, 1]), zero, 0.05)]
+    cancel = np.array([[1.0, -2.0], [0.5, 1.0], [-1.0, 2.0]])
+    cases += [(rng.normal(size=(4, 2)), np.zeros((4, 2)), np.array([3, 3, 1]), zero, 0.05)]
+    cases += [(rng.normal(size=(5, 2)), rng.uniform(0.2, 3.0, size=(5, 2)), np.array([2, 4, 2]), cancel, 0.1)]
+    cases += [
+        (rng.normal(size=(3, 2)), np.zeros((3, 2)), np.array([2, 0]), tiny * rng.uniform(1, 2, (2, 2)), 0.05)
+        for tiny in (1e-6, 1e-8)
+    ]
+    return [*cases, (rng.normal(size=(12, 2)), np.ones((12, 2)), np.array([9, 1, 9]), rng.normal(size=(3, 2)), 0.2)]
 
 
 ADAGRAD = Exercise(
@@ -211,6 +227,31 @@ ADAGRAD = Exercise(
             "the new rows are asked for: add the change to the old ones",
         ),
         Mistake("no epsilon", no_epsilon, "0 / 0 is no number: a gradient of 0 needs the 1e-10 below it"),
+        Mistake(
+            "epsilon in the root",
+            with_rules(scale=lambda s, old: (s + EPSILON) ** 0.5),
+            "the 1e-10 is added to the root: inside it is as much as 1e-5, and small gradients feel it",
+        ),
+        Mistake(
+            "epsilon of torch's Adam",
+            with_rules(scale=lambda s, old: s**0.5 + 1e-8),
+            "1e-10 is added to the root, not 1e-8: the gradients may be as small as that",
+        ),
+        Mistake(
+            "epsilon of 1e-8 in the root",
+            with_rules(scale=lambda s, old: (s + 1e-8) ** 0.5),
+            "what is added stands outside of the root, and is 1e-10",
+        ),
+        Mistake(
+            "what cancels is left out",
+            without_what_cancels,
+            "a row whose gradients add up to 0 has been touched all the same: `rows` says which occur",
+        ),
+        Mistake(
+            "as a set has them",
+            with_rules(order=lambda parts: list(set(parts))),
+            "a set has no order, though small numbers often look sorted: np.unique sorts, and so does sorted()",
+        ),
         Mistake(
             "one rate a row",
             one_rate_a_row,

@@ -83,6 +83,7 @@ CONCEPTS = (  # the files of minilm.checks that hold exercises, in the order of 
     "hindsight",
     "tag_counts",
     "recurrence",
+    "cell_memory",
     "back_through_gates",
     "looking_back",
     "neighbours",

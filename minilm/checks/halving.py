@@ -49,13 +49,11 @@ def counted_wins(candidates: Sequence[Any], score: Callable[[Any, int], float], 
 
 def halving(
     number: Callable[[int, int], int] = lambda n, keep: math.ceil(n / keep),
-    order: Callable[[list[float], list[Any]], list[int]] = lambda losses, left: sorted(
-        range(len(losses)), key=losses.__getitem__
-    ),
+    order: Callable[..., list[int]] = lambda losses, left: sorted(range(len(left)), key=losses.__getitem__),
     finite: bool = True,
     then: Callable[[int, int, int], int] = lambda budget, keep, first: budget * keep,
     given: Callable[[int, int, int], int] = lambda budget, n, first: budget,
-    trained: Callable[[int], int] = lambda n: n,
+    times: int = 1,
     ends: Callable[[int, int], bool] = lambda n, keep: n <= 1,
     empty: bool = False,
     entry: Callable[..., Any] = lambda budget, left, losses, kept, following: (budget, left, losses, kept),
@@ -67,10 +65,10 @@ def halving(
 
     def successive_halving(candidates: Sequence[Any], score: Any, budget: int, keep: int = 3) -> Any:
         rounds: Rounds = []
-        left, first, known = list(candidates), budget, {}
+        left, first, known = list(candidates), budget, dict[Any, float]()
         while not (empty and len(left) <= 1):
             spent = given(budget, len(left), first)
-            for _ in range(trained(1)):
+            for _ in range(times):
                 losses = [score(one, spent) if not remembers or one not in known else known[one] for one in left]
             known = dict(zip(left, losses, strict=True)) | known
             places = [i for i in order(losses, left) if losses[i] < math.inf or not finite]
@@ -103,7 +101,7 @@ def in_their_order(candidates: Sequence[Any], score: Any, budget: int, keep: int
 
 def everybody_again(candidates: Sequence[Any], score: Any, budget: int, keep: int = 3) -> Rounds:
     """All are trained in every round, though most have been thrown out."""
-    left, rounds = list(candidates), []
+    left, rounds = list(candidates), list[Any]()
     while not rounds or len(left) > 1:
         losses = {one: score(one, budget) for one in candidates}
         kept = sorted((one for one in left if losses[one] < math.inf), key=losses.__getitem__)
@@ -241,7 +239,7 @@ ROWS: tuple[tuple[str, dict[str, Any], str], ...] = (
     ),
     (
         "trained twice",
-        {"trained": lambda n: 2},
+        {"times": 2},
         "each call of score is a whole training: call it once for each candidate in a round, and keep the answer",
     ),
     (

@@ -40,8 +40,12 @@ def from_pairs(a: Numbers, b: Numbers, overlap: float = 0.0, level: float = 0.95
     return student(0.5 + level / 2, n - 1) * math.sqrt(variance / n + variance * overlap)
 
 
+def subtract(a: Numbers, b: Numbers) -> list[float]:
+    return [x - y for x, y in zip(a, b, strict=True)]
+
+
 def asking(
-    differences: Callable[[Numbers, Numbers], list[float]] = lambda a, b: [x - y for x, y in zip(a, b, strict=True)],
+    differences: Callable[[Numbers, Numbers], list[float]] = subtract,
     deviation: Callable[[Numbers], float] = statistics.stdev,
     error: Callable[[float, int, float], float] = lambda s, n, overlap: s * math.sqrt(1 / n + overlap),
     degrees: Callable[[int], int] = lambda n: n - 1,

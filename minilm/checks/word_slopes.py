@@ -206,6 +206,16 @@ SLOPES = Exercise(
             "each pair keeps a row of its own: which rows belong to the same word is not known here",
         ),
         Mistake(
+            "bias as a column",
+            changed(lambda J, dw, dc, db, *rest: (J, dw, dc, db[:, None])),
+            "db is (N,), a number for each pair: the pull itself, without a second axis",
+        ),
+        Mistake(
+            "one bias for all",
+            changed(lambda J, dw, dc, db, *rest: (J, dw, dc, db.sum())),
+            "db is (N,), a number for each pair: do not add the pulls up",
+        ),
+        Mistake(
             "everyone with everyone",
             everyone_with_everyone,
             "w @ c.T pairs every word with every context: row n of w meets row n of c only",
