@@ -8,11 +8,12 @@ import itertools
 import os
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from crews import together
+from crews import WATCHDOG, start, together
 from torch import Tensor, nn
 
 from minilm.models.config import GPTConfig, SpeedrunConfig
@@ -22,7 +23,7 @@ from minilm.training.batches import Batches
 from minilm.training.budget import step_seconds
 from minilm.training.config import TrainConfig
 from minilm.training.crew import LostProcess
-from minilm.training.distributed import Team, fingerprint, own_draws, share_of
+from minilm.training.distributed import Team, fingerprint, join, own_draws, share_of
 from minilm.training.loop import TrainingFailed, accumulate_gradients, train
 from minilm.training.loss import IGNORE, next_token_loss
 
@@ -88,7 +89,7 @@ def test_every_row_is_in_one_share_and_shares_differ_by_one_row_at_most() -> Non
 
 @SIZES
 def test_gradients_are_those_of_one_process(size: int) -> None:
-    """Float64, 1e-12: shares that differ by 1 ... k rows or are empty, whole batches without a target, k small batches."""
+    """PITFALLS 91. 1e-12: shares that differ by 1 ... k rows or are empty, batches without a target, k small batches."""
     cases = [
         batches(5),
         batches(1),
@@ -296,6 +297,17 @@ def test_a_lost_process_ends_the_others_with_one_voice(how: str) -> None:
     assert [speaks for _, speaks, _ in answers] == [True, False]
     assert {message for message, _, _ in answers} == {"process 1 of 3 has ended or does not answer"}
     assert all(seconds < 10.0 for *_, seconds in answers)
+
+
+def test_who_does_not_come_is_not_waited_for_in_vain(tmp_path: Path) -> None:
+    def first_of_two(rank: int) -> None:
+        os.environ["WORLD_SIZE"] = "2"
+        with pytest.raises(LostProcess, match="process 1 of 2 did not come") as lost, join(CPU, patience=0.3):
+            pass
+        assert lost.value.speaks
+
+    (child,) = start(1, first_of_two, tmp_path)
+    assert child.wait(WATCHDOG) == 0, child.output.read_text()
 
 
 def test_an_error_of_ones_own_is_no_lost_process() -> None:

@@ -33,7 +33,9 @@ def test_every_option_that_varies_has_a_panel_with_every_score() -> None:
         assert [y for _, y in lines(axes, ACCENT, "o")] == [[2.0, 2.25]]
         assert [y for _, y in lines(axes, INK, "o")] == [[3.0], [2.5, 2.5]]
         assert [y for _, y in lines(axes, GREY, "o")] == [[2.75, 3.0]]
-        assert [y for _, y in lines(axes, INK, "x")] == [[3.0]] and [y for _, y in lines(axes, ACCENT, "_")] == [[2.125]]
+        assert [y for _, y in lines(axes, INK, "x")] == [[3.0]] and [y for _, y in lines(axes, ACCENT, "_")] == [
+            [2.125]
+        ]
         assert not axes.lines[-1].get_color() == GREY and axes.lines[-1].get_color() == ACCENT  # on top
     assert [label.get_text() for label in found["rate"].get_xticklabels()] == ["0.001", "0.003", "0.1"]
     assert [label.get_text() for label in found["kind"].get_xticklabels()] == ["a", "b"]
@@ -51,7 +53,9 @@ def test_equal_values_stand_side_by_side() -> None:
 def test_what_was_drawn_from_a_range_stands_on_a_scale() -> None:
     found = panels(plot_trials(ROWS, "s", {"rate": True, "layers": False}))
     assert found["rate"].get_xscale() == "log" and found["layers"].get_xscale() == "linear"
-    assert lines(found["rate"], ACCENT, "o")[0][0] == [0.003] * 2 and lines(found["layers"], GREY, "o")[0][0] == [2.0] * 2
+    assert (
+        lines(found["rate"], ACCENT, "o")[0][0] == [0.003] * 2 and lines(found["layers"], GREY, "o")[0][0] == [2.0] * 2
+    )
     rng = np.random.default_rng(0)
     wide = [({"rate": float(rate)}, 1, [1.0]) for rate in 10 ** rng.uniform(-4, -1.5, 30)]
     figure = plot_trials(wide, "s", {"rate": True})
@@ -61,7 +65,10 @@ def test_what_was_drawn_from_a_range_stands_on_a_scale() -> None:
 
 
 def test_headings_and_what_cannot_be_drawn() -> None:
-    assert "fewer steps" in plot_trials(ROWS, "s").get_suptitle() and "fewer" not in plot_trials(ROWS[:3], "s").get_suptitle()
+    assert (
+        "fewer steps" in plot_trials(ROWS, "s").get_suptitle()
+        and "fewer" not in plot_trials(ROWS[:3], "s").get_suptitle()
+    )
     assert list(panels(plot_trials(ROWS[:1], "s"))) == ["rate"]
     nine = [({f"o{i}": (i + j) % 2 for i in range(9)}, 1, [0.5]) for j in range(2)]
     assert len(panels(plot_trials(nine, "s"))) == 6

@@ -14,7 +14,7 @@ import striking
 import torch
 from crews import together, torchrun
 from safetensors.numpy import load_file
-from striking import EVERY, STEPS, Room, only_line, steps_of
+from striking import EVERY, STEPS, Room, only_line, replace, steps_of
 from test_cli_torchrun import STEP, check_same, check_silent, command
 from test_distributed import CPU, MODELS, batches, config
 from torch import nn
@@ -118,6 +118,22 @@ def test_each_holds_a_part_of_the_weights_and_of_the_memory() -> None:
             assert [first[2][name], second[2][name]] == parts
 
 
+def test_gradients_are_exchanged_once_an_update() -> None:
+    """However many small batches there are."""
+
+    def exchanges(team: ShardedTeam) -> list[int]:
+        model, calls, counts = MODELS["gpt"](), [], []
+        team.ready(model, config())
+        name = next(n for n in ("reduce_scatter_single", "reduce_scatter_tensor") if hasattr(torch.distributed, n))
+        replace(f"torch.distributed:{name}", lambda old: lambda *a, **k: (calls.append(1), old(*a, **k))[1])
+        for n in (1, 3):
+            team.gradients(model, batches(*[2] * n), next_token_loss, CPU, False)
+            counts.append(len(calls))
+        return counts
+
+    assert together(2, exchanges, kind=ShardedTeam) == [[3, 6]] * 2  # of two blocks, and of what is outside of them
+
+
 def test_tables_that_all_hold_are_compared() -> None:
     def differ(team: ShardedTeam) -> str:
         def meddle(step: int, model: nn.Module, record: Any) -> None:
@@ -153,7 +169,7 @@ def test_tables_that_all_hold_are_compared() -> None:
 def test_a_sharded_run_is_saved_as_usual(
     room: Room, alone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The same weights as DDP's and as one process's, but for rounding; evaluate and generate find nothing unusual."""
+    """The same weights as DDP's and as one process's, but for rounding, by the same names (PITFALLS 88: no `module.`)."""
     sharded, copied = tmp_path / "sharded", tmp_path / "copied"
     for out, more in ((sharded, ["--shard"]), (copied, [])):
         first, second = torchrun(2, command(room, out, *more))
@@ -175,13 +191,12 @@ def test_a_sharded_run_is_saved_as_usual(
     assert "bits_per_byte" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_a_sharded_run_goes_on_bit_for_bit_and_in_any_way(optimizer: str, room: Room, tmp_path: Path) -> None:
+def test_a_sharded_run_goes_on_bit_for_bit_and_in_any_way(room: Room, tmp_path: Path) -> None:
     """Resumed as it was: every bit. In one process, or cut into three: the same but for rounding. A kill is told as ever."""
-    whole_run, out = tmp_path / "whole", tmp_path / "run"
-    assert [done.code for done in torchrun(2, command(room, whole_run, "--shard", "--optimizer", optimizer))] == [0, 0]
+    whole_run, out, more = tmp_path / "whole", tmp_path / "run", ("--shard", "--optimizer", "muon")
+    assert [done.code for done in torchrun(2, command(room, whole_run, *more))] == [0, 0]
     killed = {0: {"where": STEP, "call": 8, "signals": [signal.SIGKILL]}}
-    first, second = torchrun(2, command(room, out, "--shard", "--optimizer", optimizer), killed)
+    first, second = torchrun(2, command(room, out, *more), killed)
     assert (first.code, second.code) == (-9, 3)
     assert f"process 0 of 2 has ended or does not answer: the run is whole up to step {EVERY}, " in only_line(second)
     assert steps_of(out) == [EVERY]

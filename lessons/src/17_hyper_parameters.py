@@ -185,13 +185,13 @@ def recorded(candidate, steps):
 found = np.array([[loss for loss, *_ in contest(np.random.default_rng(i), recorded)] for i in range(CONTESTS)])
 wins, better = np.bincount(found.argmin(1), minlength=3) / CONTESTS, (found[:, 1] < found[:, 0]).mean()
 print("share of contests won:", *zip(kinds, wins.tolist(), strict=True), "random beats grid:", better)
-assert QUICK or (wins[0] < wins[1] < wins[2] < 0.55 < better < 0.75 and found[:, 0].max() < found[:, 1:].max(0).min())
+assert QUICK or (wins[0] < wins[1] < wins[2] < 0.55 < better < 0.65 and found[:, 0].max() < found[:, 1:].max(0).min())
 curves = dict(zip(kinds, np.quantile(found, np.linspace(0, 1, 21), axis=0).T, strict=True))
 plot_curves(np.linspace(0, 100, 21), curves, "contests with a lower loss, %", "loss of the winner, nats per token")
 
 
 # %% [markdown] id="seeds-text"
-# Halving wins most often, random next, the grid least. Random beats the grid in about two of three contests. Halving tries 27 rates, but looks
+# Halving wins most often, random next, the grid least. Random beats the grid in three of five. Halving tries 27 rates, but looks
 # at most of them only briefly, and sometimes throws a good one out. And look at the far right: in their *worst* contests both
 # found next to nothing. That cannot happen to a grid, which is even.
 #

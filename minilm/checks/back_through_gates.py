@@ -1,6 +1,7 @@
 """The exercise of lesson 28 on the way back through one step of an LSTM: slopes by imaginary steps, and what goes wrong."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -44,20 +45,26 @@ def in_steps(
     partners: Callable[..., tuple[Array, Array, Array]] = lambda c, i, f, g, new: (g, c, i),
     shows: Callable[..., Array] = lambda dh, dc, o, shown, new: dh * shown,
     order: str = "ifgo",
+    read: Mapping[str, str] = MappingProxyType({}),
     before: Callable[..., tuple[Array, Array]] = lambda dh, total, dc, f: (np.zeros_like(dh), total * f),
 ) -> Callable[..., Answer]:
-    """The steps back with switches thrown: where dc' meets, the slopes, what each was multiplied by, the state before."""
+    """The steps back with switches thrown: where dc' meets, the slopes, what each was multiplied by, the state before.
+
+    `read` says for a gate in whose values its slope is taken; "" for in none, and then it has no slope.
+    """
 
     def backward(dstate: tuple[Array, Array], cache: tuple[Array, ...]) -> Answer:
         (dh, dc), (c, i, f, g, o, shown) = dstate, cache
         new = f * c + i * g
         total = meet(dh, dc, o, shown, new)
         with_i, with_f, with_g = partners(c, i, f, g, new)
+        slopes = {name: of_gate(gate) for name, gate in (("i", i), ("f", f), ("o", o))} | {"": np.ones_like(i)}
+        slope_i, slope_f, slope_o = (slopes[read.get(name, name)] for name in "ifo")
         parts = {
-            "i": total * with_i * of_gate(i),
-            "f": total * with_f * of_gate(f),
+            "i": total * with_i * slope_i,
+            "f": total * with_f * slope_f,
             "g": total * with_g * of_proposal(g),
-            "o": shows(dh, dc, o, shown, new) * of_gate(o),
+            "o": shows(dh, dc, o, shown, new) * slope_o,
         }
         da = np.concatenate([parts[name] for name in order], axis=-1)
         return da, da.copy(), before(dh, total, dc, f)
@@ -164,6 +171,14 @@ BACK = Exercise(
             in_steps(of_gate=lambda s: np.ones_like(s)),
             "the gradients of the gates are not yet those of the sums inside: a sigmoid has the slope s (1 - s)",
         ),
+        Mistake("no slope of i", in_steps(read={"i": ""}), "the input gate is a sigmoid, too: times i (1 - i)"),
+        Mistake("no slope of f", in_steps(read={"f": ""}), "the forget gate is a sigmoid, too: times f (1 - f)"),
+        Mistake("no slope of o", in_steps(read={"o": ""}), "the output gate is a sigmoid, too: times o (1 - o)"),
+        Mistake(
+            "slopes of i and f exchanged",
+            in_steps(read={"i": "f", "f": "i"}),
+            "each gate has the slope of its own value: those of i and f are exchanged",
+        ),
         Mistake(
             "tanh for sigmoid",
             in_steps(of_gate=lambda s: 1.0 - s * s),
@@ -189,6 +204,14 @@ BACK = Exercise(
             "own factors",
             in_steps(partners=lambda c, i, f, g, new: (i, f, g)),
             "in a product each gets the gradient times the *other*: i * g gives i its g",
+        ),
+        Mistake(
+            "partners of i and f exchanged",
+            in_steps(partners=lambda c, i, f, g, new: (c, g, i)),
+            "c' = f c + i g: the partner of i is g, that of f is c",
+        ),
+        Mistake(
+            "g for c", in_steps(partners=lambda c, i, f, g, new: (g, g, i)), "the partner of f is the old c, not g: f c"
         ),
         Mistake(
             "f times the new c",
@@ -226,6 +249,16 @@ BACK = Exercise(
             "only the sums",
             lambda dstate, cache: in_steps()(dstate, cache)[0],
             "three things are asked for: da, da again, and the pair (zeros, dc of the old state)",
+        ),
+        Mistake(
+            "dstate turned round",
+            lambda dstate, cache: in_steps()(dstate[::-1], cache),
+            "dstate is (dh, dc), in the order of the state: dh, dc = dstate",
+        ),
+        Mistake(
+            "four in a row",
+            lambda dstate, cache: (*in_steps()(dstate, cache)[:2], *in_steps()(dstate, cache)[2]),
+            "three things are asked for, of which the last is a pair: da, da, (zeros, dc)",
         ),
         Mistake(
             "no pair",

@@ -127,7 +127,7 @@ def lstm_inputs(seed: int) -> list[tuple[Any, ...]]:
 
     one, four = torch.ones(1, 1, dtype=torch.float64), torch.ones(4, 1, dtype=torch.float64)
     cases: list[tuple[Any, ...]] = [(one / 2, (-one, one * 3), four, four / 4, None, None)]
-    for B, X, H, biases in ((2, 3, 4, "bc"), (3, 2, 5, "bc"), (2, 5, 3, ""), (1, 4, 2, "b"), (2, 4, 3, "c")):
+    for B, X, H, biases in ((3, 2, 4, "bc"), (2, 5, 3, ""), (1, 4, 2, "b"), (2, 3, 4, "c")):
         state, w, u = (draw(B, H), draw(B, H)), draw(4 * H, X), draw(4 * H, H)
         x, b, c = draw(B, X), draw(4 * H), draw(4 * H)
         cases.append((x, state, w, u, b if "b" in biases else None, c if "c" in biases else None))

@@ -93,6 +93,11 @@ def changed_memory(query: Tensor, memory: Tensor, mask: Tensor | None, wq: Tenso
     return mixed(weights, torch.tanh(memory @ wm.T))
 
 
+def projected(query: Tensor, memory: Tensor, mask: Tensor | None, wq: Tensor, wm: Tensor, v: Tensor) -> Two:
+    weights = place_by_place(query, memory, mask, wq, wm, v)[1]
+    return mixed(weights, memory @ wm.T)
+
+
 def mean_context(query: Tensor, memory: Tensor, mask: Tensor | None, wq: Tensor, wm: Tensor, v: Tensor) -> Two:
     weights = place_by_place(query, memory, mask, wq, wm, v)[1]
     return (weights[..., None] * memory).mean(1), weights
@@ -163,6 +168,16 @@ LOOK = Exercise(
             look(fit=lambda q, m: torch.tanh(q * m)),
             "query and memory are added inside the tanh: hence the name",
         ),
+        Mistake(
+            "tanh of the score",
+            look(fit=lambda q, m: q + m, score=lambda fit, v: torch.tanh((fit * v).sum())),
+            "the tanh is of the A numbers, before v makes one score of them: v · tanh(...), not tanh(v · (...))",
+        ),
+        Mistake(
+            "v inside the tanh",
+            look(fit=lambda q, m: q + m, score=lambda fit, v: torch.tanh(fit * v).sum()),
+            "v comes after the tanh: it weighs the A numbers that the tanh gives",
+        ),
         Mistake("v left out", look(score=lambda fit, v: fit.sum()), "v says how much each of the A numbers counts"),
         Mistake(
             "scaled",
@@ -207,6 +222,11 @@ LOOK = Exercise(
             "the matrix serves the scores; the context is a mean of the memory as it is",
         ),
         Mistake(
+            "memory projected",
+            projected,
+            "W_m is for the scores only: the context is a mean of the memory itself, (B, M), not of memory @ weight_memory.T",
+        ),
+        Mistake(
             "mean of the weighted", mean_context, "the weights sum to 1 already: add the places up, do not divide by S"
         ),
         Mistake(
@@ -231,6 +251,7 @@ LOOK = Exercise(
         ),
     ),
     (by_shares, with_zeros_for_nan, row_by_row),
+    differentiable=True,
 )
 
 EXERCISES = (LOOK,)

@@ -62,14 +62,24 @@ def plot_token_states(shares: np.ndarray, names: Sequence[str], marked: Sequence
     return figure
 
 
-def plot_rounds(curves: Mapping[str, Sequence[float]], unit: str = "nats a token") -> Picture:
-    """For each guess {name: figure after round 0, 1, 2 ...} a falling line, as long as it has rounds.
+def plot_rounds(
+    curves: Mapping[str, Sequence[float]], unit: str = "nats a token", since: int = 0, title: str = ""
+) -> Picture:
+    """For each guess {name: figure after round 0, 1, 2 ...} a falling line, as long as it has rounds, from round `since` on.
 
-    ValueError where there is nothing to draw.
+    The guess that ends lowest, and whoever ends within a thousandth of it, is in colour. ValueError where there is
+    nothing to draw.
     """
-    if not curves or not all(len(curve) for curve in curves.values()):
-        raise ValueError("no rounds to draw: give at least one figure for each guess")
-    longest = max(map(len, curves.values()))
-    drawn = {name: [*curve, *[np.nan] * (longest - len(curve))] for name, curve in curves.items()}
-    title = "No round makes the text less likely; the guess decides where it ends"
-    return plot_curves(np.arange(longest), drawn, "rounds of Baum-Welch", unit, title)
+    if not curves or not all(len(curve) > since for curve in curves.values()):
+        raise ValueError(f"no rounds to draw: give at least one figure for each guess, from round {since} on")
+    longest, lowest = max(map(len, curves.values())), min(curve[-1] for curve in curves.values())
+    drawn = {name: [*curve[since:], *[np.nan] * (longest - len(curve))] for name, curve in curves.items()}
+    title = title or "From each guess, round by round"
+    figure = plot_curves(np.arange(since, longest), drawn, "rounds of Baum-Welch", unit, title)
+    axes = figure.axes[0]
+    for curve, line, name in zip(curves.values(), axes.lines, axes.texts, strict=False):
+        best = curve[-1] <= lowest + 1e-3 * abs(lowest)
+        line.set(color=ACCENT if best else QUIET, zorder=3 if best else 2, linewidth=2.5 if best else 1.2)
+        axes.plot([since + len(curve[since:]) - 1], [curve[-1]], "o", markersize=5, color=line.get_color(), zorder=4)
+        name.set_color(line.get_color())
+    return figure

@@ -62,17 +62,12 @@ def draw_prediction(axes: Any, predicted: Sequence[float], measured: Sequence[fl
     axes.plot(at, median, "_", color=INK, markersize=14, markeredgewidth=2)
     words = f"predicted {median:.3f}\n({low:.3f} to {high:.3f})"
     axes.annotate(words, (at, high), (-8, 10), textcoords="offset points", ha="right", fontsize=11, color=QUIET)
-    for loss in measured:
-        axes.plot(at, loss, "*", color=LARGER, markersize=15)
-        axes.annotate(
-            f"measured {loss:.3f}",
-            (at, loss),
-            (-12, -14),
-            textcoords="offset points",
-            ha="right",
-            fontsize=11,
-            color=LARGER,
-        )
+    if len(measured):
+        axes.plot([at] * len(measured), measured, "*", color=LARGER, markersize=15)
+        words = f"measured {', '.join(f'{loss:.3f}' for loss in measured)}"
+        foot = (at, min(low, *measured))  # below all, where the curve is not
+        axes.annotate(words, foot, (-8, -10), textcoords="offset points", ha="right", fontsize=11, color=LARGER)
+        axes.margins(y=0.1)
 
 
 def draw_law(axes: Any, law: Any) -> None:

@@ -9,12 +9,18 @@ from minilm.plots.curves import COLOURS, plain
 from minilm.plots.picture import GREY, INK, QUIET, Picture, new_picture, quiet_axes
 
 WIDTH, HEIGHT = 8.5, 6.0  # inches
+SIZE = 72 * np.array([0.8 * WIDTH, 0.87 * HEIGHT])  # of the axes, about, in printer's points
+TENTHS = np.arange(0.1, 1.0, 0.1)
 FONT = 12  # points
+LONGEST = (
+    3.0  # times a unit of the second direction may be as long as one of the first: what is small shall not look large
+)
 Box = tuple[float, float, float, float]  # left, bottom, right, top, in points
 
 # Where a name may stand: beside its point in one of eight directions, if need be some steps away, on a thin line.
 DIRECTIONS = [(1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1)]
-STEPS, STEP = 6, 15.0  # points
+STEPS, STEP = 8, 14.0  # points
+CROSSED = 20.0  # what it costs, in square points, where such a line lies on another name or point, at each tenth of it
 
 
 def plot_vectors(
@@ -28,8 +34,9 @@ def plot_vectors(
     """Points (N, 2) with their names. Words of a group share a colour, and the group's name stands in the legend.
 
     `pairs` are joined by a line: where the same relation is the same step, the lines are parallel. `shares` are the parts
-    of the variance that the two directions hold. ValueError where points and names differ in number, a point is no
-    number, or a group or pair names a word that is not there.
+    of the variance that the two directions hold. The second is drawn larger than the first where its differences are
+    smaller, at most `LONGEST` times, and then its label says so. ValueError where points and names differ in number, a
+    point is no number, or a group or pair names a word that is not there.
     """
     points = np.asarray(points, dtype=np.float64)
     groups = groups or {}
@@ -44,12 +51,17 @@ def plot_vectors(
         shade = COLOURS[i % len(COLOURS)]
         colour |= dict.fromkeys(words, shade)
         axes.plot([], [], "o", color=shade, label=plain(group))
-    axes.scatter(points[:, 0], points[:, 1], s=22, color=[colour[name] for name in names], zorder=2)
-    put_labels(axes, points, names, colour)
+    axes.scatter(points[:, 0], points[:, 1], s=18, color=[colour[name] for name in names], zorder=2)
+    low, room = window(points)
+    axes.set_xlim(low[0], low[0] + room[0])
+    axes.set_ylim(low[1], low[1] + room[1])
+    put_labels(axes, (points - low) / room * SIZE, points, names, colour)
     if groups:
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=FONT)
+    longer = SIZE[1] / room[1] / (SIZE[0] / room[0])
     for set_label, number in ((axes.set_xlabel, 0), (axes.set_ylabel, 1)):
         held = f": {shares[number]:.0%} of the differences" if shares is not None else ""
+        held += f", drawn {longer:.1f} times as long" if number and longer > 1.05 else ""
         set_label(f"{('first', 'second')[number]} direction{held}", color=QUIET, fontsize=FONT)
     axes.set_title(plain(title), loc="left", color=INK, fontsize=14)
     axes.set_xticks([])
@@ -68,20 +80,26 @@ def check(points: np.ndarray, names: Sequence[str], mentioned: Sequence[str]) ->
         raise ValueError(f"{unknown[0]!r} is in a group or a pair, but is no point: give its vector, too")
 
 
-def put_labels(axes: Any, points: np.ndarray, names: Sequence[str], colour: Mapping[str, str]) -> None:
-    """Write each name beside its point, where it covers as little as can be of other names and points."""
+def window(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The lower left corner of the axes, and their width and height, in the units of the points: room for all, and for names."""
     low, high = points.min(axis=0), points.max(axis=0)
     room = np.where(high > low, high - low, 1.0)
-    edge = np.array([0.16, 0.08])  # on either side, in parts of the room that the points take
-    low = low - edge * room
-    room = room * (1 + 2 * edge)
-    axes.set_xlim(low[0], low[0] + room[0])
-    axes.set_ylim(low[1], low[1] + room[1])
-    size = 72 * np.array([0.8 * WIDTH, 0.87 * HEIGHT])  # of the axes, about, in points
-    spots = (points - low) / room * size
+    middle = low + (high - low) / 2
+    room = room * (1 + 2 * np.array([0.16, 0.08]))  # an edge on either side
+    room[1] = max(room[1], SIZE[1] / LONGEST / (SIZE[0] / room[0]))
+    return middle - room / 2, room
+
+
+def put_labels(
+    axes: Any, spots: np.ndarray, points: np.ndarray, names: Sequence[str], colour: Mapping[str, str]
+) -> None:
+    """Write each name beside its point, where it covers as little as can be of other names and points.
+
+    `spots` (N, 2) are the points, in printer's points from the lower left corner of the axes.
+    """
     taken: list[Box] = [(x - 3, y - 3, x + 3, y + 3) for x, y in spots]
     for i in np.argsort(-spots[:, 1], kind="stable"):
-        step, offset, box = free_place(spots[i], names[i], [*taken[:i], *taken[i + 1 :]], size)
+        step, offset, box = free_place(spots[i], names[i], [*taken[:i], *taken[i + 1 :]], SIZE)
         taken.append(box)
         line = {"arrowstyle": "-", "color": GREY, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 2} if step else None
         axes.annotate(
@@ -107,6 +125,9 @@ def free_place(
             (left, bottom), (right, top) = spot + away - half, spot + away + half
             box = (left, bottom, right, top)
             cost = overlap(box, [*taken, *beside, *above]) + step * FONT
+            if step:
+                line = [spot + part * (away - np.sign(away) * half * (np.abs(away) > half)) for part in TENTHS]
+                cost += CROSSED * sum(overlap((x, y, x + 1, y + 1), taken) > 0 for x, y in line)
             found.append((cost, step, (float(away[0]), float(away[1])), box))
     _, step, offset, box = min(found, key=lambda place: place[0])
     return step, offset, box
