@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from minilm.plots.hmm import plot_emissions, plot_rounds, plot_token_states
+from minilm.plots.picture import ACCENT, QUIET
 
 
 def test_each_state_shows_its_likeliest_tokens() -> None:
@@ -34,6 +35,18 @@ def test_rounds_of_different_lengths() -> None:
     assert axes.get_ylabel() == "nats a token"
 
 
+def test_the_first_rounds_may_be_left_out_and_the_best_guesses_are_in_colour() -> None:
+    curves = {"guess 0": [9.0, 2.5, 2.3], "guess 1": [8.0, 2.4, 2.2, 2.0], "guess 2": [7.0, 2.001]}
+    (axes,) = plot_rounds(curves, since=1, title="Guesses").axes
+    assert axes.lines[0].get_xdata().tolist() == [1, 2, 3] and axes.lines[0].get_ydata()[:2].tolist() == [2.5, 2.3]
+    assert axes.get_title("left") == "Guesses" and axes.get_ylim()[1] < 3
+    assert [line.get_color() for line in axes.lines[:3]] == [QUIET, ACCENT, ACCENT]
+    assert [name.get_color() for name in axes.texts] == [QUIET, ACCENT, ACCENT]
+    assert [name.get_text() for name in axes.texts] == list(curves)
+    ends = [(line.get_xdata()[0], line.get_ydata()[0]) for line in axes.lines[3:]]
+    assert ends == [(2, 2.3), (3, 2.0), (1, 2.001)]
+
+
 @pytest.mark.parametrize(
     ("draw", "says"),
     [
@@ -43,6 +56,7 @@ def test_rounds_of_different_lengths() -> None:
         (lambda: plot_token_states([0.5], ["a"], [True, False]), "2 marks"),
         (lambda: plot_rounds({}), "no rounds"),
         (lambda: plot_rounds({"a": []}), "no rounds"),
+        (lambda: plot_rounds({"a": [3.0, 2.0], "b": [1.0]}, since=1), "from round 1 on"),
     ],
 )
 def test_what_cannot_be_drawn(draw, says: str) -> None:

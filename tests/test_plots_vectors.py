@@ -36,10 +36,37 @@ def test_points_names_groups_and_pairs():
     assert lines == [[[0, 0], [1, 2]]]
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["animals", "trees"]
     assert axes.get_xlabel() == "first direction: 50% of the differences"
-    assert axes.get_ylabel() == "second direction: 25% of the differences"
+    assert axes.get_ylabel() == "second direction: 25% of the differences, drawn 2.6 times as long"
     assert axes.get_title(loc="left") == r"\$ words"
     low, high = axes.get_xlim()
     assert low < -2 and high > 4
+
+
+@pytest.mark.parametrize(
+    ("high", "said"), [(6.0, ""), (3.0, ", drawn 1.7 times as long"), (1.0, ", drawn 3.0 times as long")]
+)
+def test_the_second_direction_is_drawn_at_most_three_times_as_long_and_that_is_said(high, said):
+    points = np.array([[0.0, 0.0], [6.0, high], [3.0, high / 2]])
+    (axes,) = plot_vectors(points, ["a", "b", "c"], shares=(0.9, 0.1)).axes
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    longer = (vectors.SIZE[1] / (top - bottom)) / (vectors.SIZE[0] / (right - left))
+    assert (
+        longer <= 3.0 + 1e-9
+        and (left + right) / 2 == pytest.approx(3)
+        and (bottom + top) / 2 == pytest.approx(high / 2)
+    )
+    assert left < 0 and right > 6 and bottom < 0 and top > high
+    assert axes.get_ylabel().endswith(said or "of the differences")
+    assert high > 1 or longer == pytest.approx(3.0)
+
+
+def test_the_line_to_a_name_keeps_clear_of_other_points():
+    spot, size = np.array([200.0, 200.0]), np.array([600.0, 400.0])
+    crowd = [(140.0, 150.0, 260.0, 193.0), (120.0, 190.0, 195.0, 210.0), (205.0, 190.0, 280.0, 210.0)]
+    step, (x, y), _ = vectors.free_place(spot, "name", crowd, size)
+    assert y > 0 and abs(x) < 40  # to the free side; below, the line would lie on a name
+    free_step, *_ = vectors.free_place(spot, "name", [], size)
+    assert free_step == 0 <= step
 
 
 def test_without_groups_and_shares():

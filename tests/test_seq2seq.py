@@ -328,6 +328,11 @@ def test_pictures():
     weights = np.array([[0.25, 0.75, 0.0], [0.0, 0.5, 0.5]])
     axes = plot_alignment(weights, ["a", " ", "$"], ["9", "."]).axes[0]
     np.testing.assert_array_equal(axes.images[0].get_array(), weights)
+    shades = axes.images[0].norm([0.0, 0.04, 0.25, 1.0])
+    np.testing.assert_allclose(
+        shades, [0.0, 0.2, 0.5, 1.0], rtol=1e-12
+    )  # small weights are seen, and the scale says it
+    assert axes.images[0].colorbar.ax.get_ylabel() == "weight"
     assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "␣", r"\$"]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["9", "."]
     with pytest.raises(ValueError, match=r"weights \(2, 3\) do not fit 2 target and 4 source tokens"):

@@ -199,7 +199,7 @@ def begin(
     set_seed(train_config.seed)
     model = build(settings)
     if "vectors" in chosen:
-        start_with(*chosen["vectors"], model, tokenizer, say)
+        start_with(chosen["vectors"], model, tokenizer, say)
     return finish(model, prepared, train_config, crew, out, about, None, say, as_json, PLANNED - set(chosen))
 
 

@@ -106,10 +106,11 @@ def take_vectors(kind: str, chosen: dict[str, Any]) -> None:
     chosen.setdefault("d_model", chosen["vectors"][1].matrix.shape[1])
 
 
-def start_with(source: str, vectors: Any, model: Any, tokenizer: Any, say: Say) -> None:
+def start_with(named: tuple[str, Any], model: Any, tokenizer: Any, say: Say) -> None:
     """Let the model's embeddings start from these vectors, of words or of its tokens, whichever are known there."""
     from minilm.models.start_vectors import names_as_tokens, names_as_words, start_with_vectors
 
+    source, vectors = named
     both: list[Sequence[str | None]] = [names_as_words(tokenizer.token_bytes), names_as_tokens(tokenizer.token_bytes)]
     names = max(both, key=lambda names: sum(name in vectors.index for name in names))
     try:

@@ -101,10 +101,11 @@ def put_labels(
     for i in np.argsort(-spots[:, 1], kind="stable"):
         step, offset, box = free_place(spots[i], names[i], [*taken[:i], *taken[i + 1 :]], SIZE)
         taken.append(box)
-        line = {"arrowstyle": "-", "color": GREY, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 2} if step else None
+        shade = colour[names[i]]
+        line = {"arrowstyle": "-", "color": shade, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 2} if step else None
         axes.annotate(
             plain(names[i]), points[i], xytext=offset, textcoords="offset points", ha="center", va="center",
-            color=colour[names[i]], fontsize=FONT, arrowprops=line,
+            color=shade, fontsize=FONT, arrowprops=line,
         )  # fmt: skip
 
 
