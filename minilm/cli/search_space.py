@@ -80,7 +80,8 @@ def space_of(chosen: dict[str, Any]) -> Space:
                 instead = "--seeds N" if name == "seed" else "--steps N, the same for every trial"
                 raise ValueError(f"{where}: {name} is not searched for, give {instead}")
             if name not in types:
-                raise ValueError(f"{where}: {name} is no option of model {chosen['model']}{did_you_mean(name, types)}")
+                meant = did_you_mean(name, types) or (f"; it has {', '.join(types)}" if len(types) < 8 else "")
+                raise ValueError(f"{where}: {name} is no option of model {chosen['model']}{meant}")
             if name in space or name in chosen:
                 raise ValueError(f"{name} is given twice, once by --{flag}: say it once")
             space[name] = read(values, types[name], where)

@@ -40,7 +40,7 @@ def plot_trials(rows: Sequence[Row], score_name: str, drawn: Mapping[str, bool] 
             axes.set_ylabel(plain(score_name), color=INK, fontsize=12)
     heading = "a dot is a trial; blue: the best candidate"
     if any(budget < rows[0][1] for _, budget, _ in rows):
-        heading += "; grey: tried with fewer steps"
+        heading += ("\n" if n_columns == 1 else "; ") + "grey: tried with fewer steps"
     figure.suptitle(heading, x=0.01, ha="left", color=INK, fontsize=13)
     return figure
 
