@@ -148,7 +148,7 @@ CLI: list[tuple[str, str, list[tuple[str, str, str]]]] = [
         "test_checks.py::test_a_number_that_is_right_in_float32_is_a_pass_with_a_note "
         "test_checks.py::test_what_float32_has_rounded_is_told",
         [
-            ("compare: numbers of float32 are wrong", "if hint == ROUNDED and all(", 'if hint == "" and all('),
+            ("compare: numbers of float32 are wrong", "if hint == ROUNDED and (digits", 'if hint == "" and (digits'),
             ("compare: six places behind the point", "rel_tol=SINGLE)", "rel_tol=SINGLE, abs_tol=SINGLE)"),
             (
                 "compare: arrays of float32 are right, too",

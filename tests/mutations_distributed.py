@@ -109,7 +109,7 @@ DISTRIBUTED: list[tuple[str, str, list[tuple[str, str, str]]]] = [
             ("crew: all say it", "speak(lost.speaks)", "speak(True)"),
             ("crew: no time for the first", "time.sleep(SAME_ERROR)", "time.sleep(0.0)"),
             ("crew: all write", "context if place()[0] == 0 else", "context if True else"),
-            ("crew: one GPU for all", 'int(os.environ["LOCAL_RANK"])', "0"),
+            ("crew: one GPU for all", 'int(os.environ.get("LOCAL_RANK", rank))', "0"),
             ("crew: too few GPUs", "if n_processes > n_gpus:", "if n_processes > n_gpus + 1:"),
             (
                 "crew: several do what one does",

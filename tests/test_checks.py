@@ -399,6 +399,86 @@ def test_gradients_are_asked_for_in_float32_too():
     assert judge(SOFTMAX, lambda x: softmax(x.float())).passed
 
 
+def test_each_tensor_of_an_answer_must_have_its_way_back():
+    """Of tensors in lists and tuples too, in the arguments and in the answer."""
+    draw = torch.randn(2, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    exercise = Exercise(
+        "two", "start", lambda seed: [(draw, (draw + 1, None))], lambda x, pair: (x * pair[0], x.exp()), (), (), True
+    )
+    assert judge(exercise, lambda x, pair: [x * pair[0], torch.exp(x)]).passed
+    assert judge(exercise, lambda x, pair: ((x * pair[0]).float(), x.exp().float())).passed
+    for answer, said in (
+        (lambda x, pair: ((x * pair[0]).detach(), x.exp()), "the answer [0]"),
+        (lambda x, pair: (x * pair[0], x.exp().detach()), "the answer [1]"),
+        (lambda x, pair: (torch.tensor((x * pair[0]).detach().numpy()), torch.exp(x)), "the answer [0]"),
+        (lambda x, pair: (x * pair[0].detach(), x.exp()), "the gradient is not"),
+        (lambda x, pair: (x * pair[0], wrong_backward(x) - softmax(x) + x.exp()), "the gradient is not"),
+    ):
+        assert said in judge(exercise, answer).message
+
+
+ARRAYS = Exercise(
+    "arrays",
+    "start",
+    lambda seed: [(np.arange(3.0) + 0.1, 7), (np.arange(40.0), 9)],
+    lambda x, n: (x.argsort(), {"root": math.sqrt(n)}, x / n),
+    (),
+    (),
+)
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (lambda x, n: (x.argsort().astype(np.int32), {"root": math.sqrt(n)}, x / n), "int32 only"),
+        (lambda x, n: (x.argsort(), {"root": np.float32(math.sqrt(n))}, x / n), "float32 only"),
+        (lambda x, n: (x.argsort(), {"root": math.sqrt(n)}, (x / n).astype(np.float32)), "float32 only"),
+    ],
+)
+def test_arrays_that_are_right_in_fewer_digits_are_a_pass_with_a_note(function, said):
+    verdict = judge(ARRAYS, function)
+    assert verdict.passed and said in verdict.message
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (lambda x, n: (x.argsort().astype(np.int8), {"root": math.sqrt(n)}, x / n), "dtype int8"),
+        (lambda x, n: (x.argsort().astype(float), {"root": math.sqrt(n)}, x / n), "dtype float64"),
+        (lambda x, n: (x.argsort(), {"root": math.sqrt(n)}, (x / n + 1e-3).astype(np.float32)), "float32"),
+        (lambda x, n: (x.argsort(), {"root": math.sqrt(n)}, x / n * (1 + 1e-6)), "it should be"),
+        (lambda x, n: (x.argsort().astype(np.int32), {"root": math.sqrt(n) + 1e-3}, x / n), "int32"),
+    ],
+)
+def test_arrays_that_are_wrong_are_wrong_in_any_dtype(function, said):
+    verdict = judge(ARRAYS, function)
+    assert verdict.status == "wrong" and said in verdict.message
+
+
+@pytest.mark.parametrize(("change", "hint"), [(np.ndarray.tolist, "np.array"), (torch.tensor, ".numpy()")])
+def test_what_is_no_array_has_a_hint(change, hint):
+    verdict = judge(ARRAYS, lambda x, n: (x.argsort(), {"root": math.sqrt(n)}, change(x / n)))
+    assert verdict.status == "wrong" and hint in verdict.hint
+
+
+def test_where_the_arguments_are_long_what_is_wrong_comes_first():
+    exercise = Exercise("long", "start", lambda seed: [(n * [123456789],) for n in (2, 60)], sum, (), ())
+    assert judge(exercise, lambda numbers: 1).message.startswith("for [123456789, 123456789]: the answer is 1")
+    message = judge(exercise, lambda numbers: sum(numbers[:5])).message
+    assert message.startswith("the answer is 617283945, it should be") and ", for [123456789, " in message
+
+
+def test_a_mistake_that_is_too_slow_for_the_large_inputs_has_its_hint_from_the_small_ones():
+    def slow(n):
+        while n == 3:
+            pass
+        return 2 * n
+
+    exercise = Exercise("n", "start", lambda seed: [(2,), (3,)], lambda n: n * n * n, (Mistake("m", slow, "h"),), ())
+    verdict = judge(exercise, slow)
+    assert (verdict.status, verdict.mistake, verdict.hint) == ("wrong", "m", "h")
+
+
 def test_what_breaks_on_the_way_back_is_told():
     def overwritten(x):
         y = torch.exp(x)

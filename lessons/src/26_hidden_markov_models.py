@@ -2,8 +2,8 @@
 # # 26 Hidden Markov models: what you see, and what is behind it
 #
 # You see words. Behind them stands what nobody wrote down: that "her" is a determiner here and a pronoun there, that a letter is a vowel.
-# A hidden Markov model says how such states follow each other and what each of them shows, and then it can be asked: what was behind
-# this text? It can even find out what states there are, from the text alone.
+# A hidden Markov model says how such states follow each other and what each shows. Then it can be asked: what was behind
+# this text? It can even find out what states there are.
 #
 # **You will write** four short functions: the forward recursion, Viterbi's best path, states and moves in hindsight, and the counting
 # that learns from examples.
@@ -51,8 +51,9 @@ STORIES, ROUNDS, GUESSES = ((5, 20, 40), 40, 4) if QUICK else (STORIES, ROUNDS, 
 # * `transition[i, j]`: how likely j comes after i
 # * `emission[i, w]`: how likely state i makes the sound w
 #
-# The two assumptions in them give the model its name: where the state goes depends on nothing but the state (Markov), and the state itself
-# is never seen (hidden), only what it makes.
+# There are K = 2 states, V = 3 sounds and T moments. Later the sounds will be letters and words: all of them are **tokens**.
+#
+# Hence the name: where the state goes depends on nothing but the state (Markov), and the state is never seen (hidden), only what it makes.
 
 # %% id="cat"
 start = np.array([0.6, 0.4])
@@ -65,7 +66,7 @@ likelihoods
 # %% [markdown] id="paths-text"
 # ## 2. All paths, by hand
 #
-# Three moments, two states: the cat can have gone eight ways. One of them, content, content, hungry, has the probability
+# Three moments, two states: eight ways. One of them, content, content, hungry, has the probability
 #
 # 0.6 * 0.6 (begins content, purrs) * 0.8 * 0.3 (stays, is silent) * 0.2 * 0.6 (grows hungry, meows)
 #
@@ -82,8 +83,8 @@ print("all together:", sum(paths.values()))
 # %% [markdown] id="forward-text"
 # Content, and hungry at the end: (0, 0, 1) is the likeliest, and (0, 1, 1) comes close. The silence does not tell them apart, only the moves do.
 #
-# All eight together are the probability of what was heard. But thirty sounds have a billion paths. Must we write them down? No: all paths
-# that are in state j at time t go on alike, whatever they did before. So keep **one number for each state**: the sum over all paths
+# All eight together are the probability of what was heard. But thirty sounds have a billion paths. Luckily all paths
+# that are in state j at time t go on alike. So keep **one number for each state**: the sum over all paths
 # that end there. The next row follows from this one:
 #
 # a_t(j) = (sum over i of a_{t-1}(i) * transition[i, j]) * likelihoods[t, j]
@@ -99,7 +100,7 @@ print("the sum over all paths:", a.sum().round(5), "  after 2,000 sounds:", 0.3*
 
 # %% [markdown] id="scaling-text"
 # The second number is the trouble: a product of 2,000 probabilities is too small for a float, which ends at about 10^-308. So divide each row by its sum.
-# That is more than a trick. The divided row is p(state at t | all sounds up to t), the **belief**. And the sum that you divide by is
+# The divided row is more than a trick: it is p(state at t | all sounds up to t), the **belief**. And the sum that you divide by is
 # p(sound t | the sounds before it): take its logarithm before it is gone, for these logarithms add up to the log-probability of
 # everything heard.
 #
@@ -125,14 +126,15 @@ print(beliefs, "\n2,100 sounds:", forward_beliefs(start, transition, emission.T[
 # %% [markdown] id="viterbi-text"
 # ## 3. The best path
 #
-# What did the cat do? Not the sum is asked for now, but the *one* path that is likeliest. The same idea works: of all paths that are
-# in state j at time t, only the best can be part of the best path. So keep the score of the best one for each state, the largest instead
+# What did the cat do? Not the sum is asked for now, but the *one* path that is likeliest. Again: of all paths that are
+# in state j at time t, only the best can be part of the best path. So keep its score for each state, the largest instead
 # of the sum, **and where it came from**:
 #
 # best_t(j) = max over i of (best_{t-1}(i) + log transition[i, j]) + log likelihoods[t, j]
 #
 # In logarithms, as nothing has to be added up here, products become sums, and nothing becomes too small. (Where a table has a 0, `np.log` gives -inf,
-# which is right, and a warning, which `with np.errstate(divide="ignore"):` keeps quiet.)
+# which is right: with any number in its place a forbidden path wins where it pays. And it gives a warning, which
+# `with np.errstate(divide="ignore"):` keeps quiet.)
 #
 # At the end take the state with the largest score, and follow the notes back: the state at t - 1 is the one noted at t for the state at t.
 #
@@ -157,8 +159,8 @@ print(path, f"{np.exp(score):.5f}", "\nahead:", backward(transition, likelihoods
 # ## 4. In hindsight
 #
 # A belief knows what was heard so far. The meow at the end also tells something about the silence before it. How much? `backward` from the
-# library walks from the end to the beginning. Its row t says how much likelier state i makes **what comes after t**: 1 at the last place, and
-# before that
+# library walks from the end to the beginning. Its row t says how much likelier **what comes after t** is out of state i than it was by the
+# beliefs at t: above 1 speaks for i. Nothing comes after the last place, so 1 there, and before that
 #
 # ahead_t(i) = sum over j of transition[i, j] * likelihoods[t + 1, j] * ahead_{t+1}(j) / p(token t + 1)
 #
@@ -182,8 +184,8 @@ def smooth(start, transition, likelihoods):
 smooth = check("smooth", smooth)
 
 # %% [markdown] id="moments-text"
-# Fifty moments of a cat that we made up, so that we know the truth. Which curve will change sooner when the cat grows hungry: the belief, or
-# the one with hindsight? Which will waver more?
+# Fifty moments of a cat that we made up, so that we know the truth. Which curve will change sooner when the cat grows hungry, the belief or
+# hindsight? Which will waver more?
 
 # %% id="moments"
 rng, truth = np.random.default_rng(4), [0]
@@ -195,34 +197,34 @@ print({name: int(((curve > 0.5) == truth).sum()) for name, curve in curves.items
 plot_curves(range(50), curves | {"truth": truth}, "moment", "p(hungry)", "What is believed, and what is known later")
 
 # %% [markdown] id="em-text"
-# The belief jumps at every sound. Hindsight is calmer, and it turns earlier, as it has heard what follows.
+# The belief jumps at every sound. Hindsight is calmer, and turns earlier: it has heard what follows.
 #
 # ## 5. Learning, and nobody tells
 #
-# Where do the tables come from? If we knew the states, we would count: how often each came first, followed another, made a token. We do not
-# know them, but `smooth` says how often each *is to be expected*, under a model that we have. So:
+# Where do the tables come from? If we knew the states, we would count: how often each came first, followed another, made a token. But
+# `smooth` says how often each *is to be expected*, under a model that we have. So:
 #
 # 1. guess a model, 2. count what it expects, 3. take the **shares** of these counts as a better model, again and again.
 #
-# This is EM, for these models Baum and Welch's algorithm. It looks like lifting oneself by one's own hair, but it works: the shares are the model
-# that makes the expected states likeliest, and the likelihood of the text can only rise with it.
+# This is EM, for these models Baum and Welch's algorithm. It works: the shares are the model that makes the expected states likeliest, and
+# the likelihood of the text can only rise with it.
 #
-# One round with your `smooth`, for one document:
+# One round with your `smooth`, for one document. (`shares` divides each row of counts by its sum. Before that it adds the second argument
+# to each count, here nothing; a row without any count stays as it was in the third.)
 
 
 # %% id="one-round"
 def one_round(start, transition, emission, ids):
-    states, moves, log_probs = smooth(start, transition, emission.T[ids])
+    states, moves, logs = smooth(start, transition, emission.T[ids])
     made = np.stack([np.bincount(ids, column, emission.shape[1]) for column in states.T])
-    first, moved, made = (shares(n, 0.0, old) for n, old in ((states[0], start), (moves, transition), (made, emission)))
-    return first, moved, made, log_probs.sum()
+    return *(shares(n, 0.0, old) for n, old in ((states[0], start), (moves, transition), (made, emission))), logs.sum()
 
 
 # %% [markdown] id="letters-text"
-# The text: every different word of some stories *once*, mixed, 30 to a document, in letters. 26 letters and the blank (26), and 27 ends
+# The text: every different word of three letters or more in some stories *once*, mixed, 30 to a document. 26 letters and the blank (26), and 27 ends
 # a document. Two states. Nobody says what they are for. **Guess**: which two kinds of characters will they be?
 #
-# The library learns from all documents side by side. First we see whether it does what you do, on one of them.
+# The library learns from all documents. First: does it do what you do, on one of them?
 
 # %% id="letters"
 LETTERS, END = "abcdefghijklmnopqrstuvwxyz ", 27
@@ -246,8 +248,9 @@ for theirs in baum_welch(guess, one, HMMTraining(3, 0.0, pseudo_count=0.0))[1]:
     print(f"round {theirs.number}: {mine:.3f} nats")
 
 # %% [markdown] id="guesses-text"
-# It rises, and yours and theirs agree. Now all documents, from several guesses. The curves are nats a token, so they fall. **Predict**: will all guesses
-# end at the same height?
+# It rises, and yours and theirs agree. Now all documents, from several guesses, in nats a token, so that the curves fall. (Each count is
+# imagined 0.01 larger, the `pseudo_count`: nothing is impossible. What never gets worse is then the likelihood with a small reward for that,
+# the `objective`. And rounds end when one gains less than `tolerance` nats a token.) **Predict**: will all guesses end at the same height?
 
 # %% id="guesses"
 ids, models, curves = spelled(words), {}, {}
@@ -256,7 +259,7 @@ for seed in range(GUESSES):
     assert (np.diff([a_round.objective for a_round in rounds]) > -1e-6).all()  # no round makes it worse
     models[rounds[-1].objective] = model
     curves[f"guess {seed}"] = [a_round.nats_per_token for a_round in rounds]
-plot_rounds(curves)
+plot_rounds(curves, since=1, title=f"{GUESSES} guesses, from round 1 on")
 
 
 # %% id="vowels"
@@ -269,16 +272,17 @@ def with_e(ids, model):  # how likely each letter is in the state in which e mos
 for seed, model in enumerate(models.values()):
     print(f"guess {seed}:", *(LETTERS[i] for i in np.flatnonzero(with_e(ids, model) > 0.5)))
 share = with_e(ids, models[max(models)])
-assert [LETTERS[i] for i in np.flatnonzero(share > 0.5)] == list("aeiou")
+assert [*np.array([*LETTERS])[:26][share > 0.5]] == [*"aeiou"] and (QUICK or len(curves["guess 6"]) < ROUNDS / 2)
 plot_token_states(share, LETTERS[:26], [letter in "aeiou" for letter in LETTERS[:26]])
 
 # %% [markdown] id="vowels-read"
-# All 26 letters are where they belong: a model that has never heard of vowels found them, because vowels and consonants like to take turns.
+# A model that has never heard of vowels found them, because vowels and consonants like to take turns.
 #
 # But look at the other guesses. Most of them ended higher, with letters sorted in a way that nobody can explain. EM climbs the hill on which it
-# begins. Nothing but the likelihood said which guess to believe, and that is the rule: guess several times, and keep the likeliest.
+# begins. Some of these climbs are not finished: guess 6 stopped early, on a plain where a round gained less than `tolerance`. (Try 0, and
+# 300 rounds.) Nothing but the likelihood said which guess to believe, and that is the rule: guess several times, and keep the likeliest.
 #
-# Nor does it work on any text. The same stories as they run, "the" and "and" again and again, from the same guesses:
+# Nor does it work on any text. The same stories as they run, from the same guesses:
 
 # %% id="running"
 text, found = spelled(running[: 3000 if not QUICK else 600]), {}
@@ -289,16 +293,17 @@ assert found[max(found)] != "aeiou"
 print("running text, in one state with e:", found[max(found)])
 
 # %% [markdown] id="tags-text"
-# No vowels. That is no failure of EM: it found a likelier model of *this* text, in which "the" and "and" count hundreds of times and set the
-# rhythm. Whether a likely model means something to *us* depends on the data, on the number of states, and on luck.
+# No vowels. That is no failure of EM: it found a likelier model of *this* text, whose rhythm "the" and "and" set. Whether a likely model
+# means something to *us* depends on the data, on the number of states, and on luck.
 #
 # ## 6. Learning from examples
 #
-# So where states have a meaning, better say it. The states of a sentence shall now be **parts of speech**: noun, verb, determiner. The story world
-# can tell them for all of its words. Then nothing is hidden in training, and learning is counting.
+# So where states have a meaning, better say it. The states of a sentence shall now be **parts of speech**, in short: NOUN, NAME, VERB, ADJective,
+# ADVerb, PRONoun, NUMber, DETerminer (*the*, *a*), PREPosition (*on*, *to* town), PARTicle (*to* sing), CONJunction (*and*), MARK (a full stop).
+# The story world can tell them for all of its words. Then nothing is hidden in training, and learning is counting.
 #
-# **Exercise 4.** Count. Each of `sequences` is a pair of arrays: states (T,) and tokens (T,). One trap of numpy: `table[rows, columns] += 1`
-# adds 1 to a place only once, however often it is named.
+# **Exercise 4.** Count. Each of `sequences` is a pair of arrays: states (T,) and tokens (T,). Either may be empty, T = 0: then there is nothing
+# to count. One trap of numpy: `table[rows, columns] += 1` adds 1 to a place only once, however often it is named.
 
 
 # %% tags=["exercise"] id="exercise-counts"
@@ -322,10 +327,10 @@ for tag in ("DET", "PART", "NOUN"):
 
 # %% [markdown] id="contest-text"
 # Four taggers count in the same sentences. *Majority* gives each word its most frequent tag. *Bigram* looks at the word and its own last tag.
-# *Greedy* has the tables of the HMM and chooses from left to right. The HMM itself asks your `viterbi`. (Each count is imagined 0.01 larger, so that a pair that was never
-# seen is not impossible; new words are known by their look, as "ends in -ing".)
+# *Greedy* has the tables of the HMM and chooses from left to right. The HMM itself asks your `viterbi`. (Again each count is imagined 0.01 larger;
+# new words are known by their look, as "ends in -ing".)
 #
-# **Predict** the order. How much is it worth to know more words? To look at the tag before? To decide only at the end?
+# **Predict** the order. What is it worth to know more words? To look at the tag before? To decide only at the end?
 
 
 # %% id="my-tagger"
@@ -343,7 +348,7 @@ accuracy = np.array([[(tags == truth).mean() for tags in row] for row in given])
 print("stories  majority  bigram  greedy  Viterbi")
 for n, row in zip(STORIES, accuracy, strict=True):
     print(f"{n:7}", "".join(f"{a:9.3f}" for a in row))
-assert (accuracy[:, 3] > accuracy[:, :3].max(1)).all()
+assert (accuracy[:, 3] > accuracy[:, :3].max(1)).all() and (QUICK or (accuracy[:, 1] > accuracy[:, 2]).all())
 
 # %% id="second-thoughts"
 greedy, mine = given[-1][2:]
@@ -353,13 +358,16 @@ for i in times.argsort()[:-7:-1]:
     print(f"{times[i]:3} times: {better[i, 0]} is {better[i, 2]}, greedy says {better[i, 1]}")
 
 # %% [markdown] id="contest-read"
-# Viterbi leads at every size. That is not because of the tables, for greedy has the same, and is hardly better than majority, if at all. The whole
-# gain lies in the *second thoughts*: what a word is, the next word often tells, and greedy has decided before it comes. More examples help all of
-# them, but what majority gets wrong with many of them, it will always get wrong: a word that is two things gets one tag.
+# Viterbi leads at every size. That is not because of the tables, for greedy has the same, and is hardly better than majority, if at all. What it
+# gains over greedy are the *second thoughts*: what a word is, the next word often tells, and greedy has decided before it comes. Bigram has
+# no second thoughts either, and yet beats greedy: it has counted what *this very word* was after that tag, where the tables multiply
+# what is true of the tag and what is true of the word. Phrases that come again, as in these stories, reward that. More examples help all four, but
+# what majority gets wrong with many of them, it will always get wrong: a word that is two things gets one tag.
 #
 # ## 7. On the ladder
 #
 # An HMM is a language model, too: move the belief on, and mix what the states make. 1024 tokens, 600 stories, states learned by Baum-Welch from a part of them.
+# The lowest bar is the *true floor*: what the dice of the story world leave open, below which no model can get.
 # **Predict**: 32 states, learned with care. Better than the bigram, which only knows the last token?
 
 # %% id="ladder"
@@ -373,11 +381,11 @@ assert unigram.bits_per_byte > few.bits_per_byte > many.bits_per_byte > bigram.b
 plot_ladder([unigram, few, many, bigram, floor_rung(held_out, tokenizer)], mine="HMM, 32 states")
 
 # %% [markdown] id="ladder-read"
-# Far from it. All that the past can tell an HMM about what comes next goes through one of 32 states: at most 5 bits, however long the text. The last token is one of
-# 1024, up to 10 bits, and in our stories it says a lot: after " was" come other words than after " the". A state must speak for dozens of tokens
-# at once. The HMM *can* keep something for ever, which no n-gram can, but with one of K things to keep, it spends them on what the last token was.
+# Far from it. All that the past can tell an HMM about what comes next goes through one of 32 states: at most 5 bits. The last token is one of
+# 1024, up to 10 bits, and in our stories it says a lot: after " was" come other words than after " the". The HMM *can* keep something for
+# ever, which no n-gram can, but with one of K things to keep, it spends them on what the last token was.
 #
-# More states would help, at K * K for each step. The other way is not *one of* K states but K numbers at once: that is a recurrent network.
+# More states would help, at K * K for each step. Or not *one of* K states but K numbers at once: that is a recurrent network.
 
 # %% tags=["check"] id="reveal"
 reveal("forward_beliefs")
@@ -387,7 +395,7 @@ reveal("forward_beliefs")
 #
 # * One number for each state sums over all paths (forward) or keeps the best (Viterbi): a step costs K * K, whatever the number of paths.
 # * EM counts what a model expects and takes the shares: the likelihood never falls, but where it ends depends on the guess. Keep the likeliest.
-# * Where the states are known, learning is counting, and deciding at the end beats deciding from left to right. As a language model, an HMM remembers too little.
+# * Where the states are known, learning is counting, and deciding at the end beats deciding at once. As a language model, an HMM remembers too little.
 #
 # **On the ladder**: HMMs with 8 and 32 states, between unigram and bigram.
 #

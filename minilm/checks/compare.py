@@ -33,7 +33,7 @@ from minilm.checks.values import (
     duplicate,
     in_single,
     is_double,
-    is_single,
+    narrow,
     size,
     tensors,
 )
@@ -125,8 +125,8 @@ def judge(
         return Verdict("wrong", f"{place_of(error)}{error}", hint)
     hint, mistake = diagnose(exercise, function, cases)
     numbers = all(isinstance(answer, float) for answer in expected)
-    if hint == ROUNDED and (numbers or is_single(answer_or_error(function, cases[-1]))):
-        note = "but to the digits of float32 only: Python's own numbers, and float64, have twice as many"
+    if hint == ROUNDED and (digits := "float32" if numbers else narrow(answer_or_error(function, cases[-1]))):
+        note = f"but to the digits of {digits} only: Python's own numbers, float64 and int64 have more"
         return Verdict("passed", f"{len(cases)} inputs, {note}")
     if "the answer is None" in verdict.message:
         hint = hint or "is there a way through your function without a `return`? Or does it print the answer instead?"
@@ -272,8 +272,9 @@ def rounded(answer: Any, expected: Any) -> bool:
         return answer.keys() == expected.keys() and all(rounded(answer[key], expected[key]) for key in expected)
     if isinstance(expected, list | tuple) and isinstance(answer, list | tuple):
         return len(answer) == len(expected) and all(map(rounded, answer, expected))
-    if isinstance(expected, np.ndarray) and isinstance(answer, np.ndarray) and answer.dtype == np.float32:
-        return not difference(answer.astype(expected.dtype), expected, tolerance=SINGLE)
+    if isinstance(expected, np.ndarray) and isinstance(answer, np.ndarray) and answer.dtype != expected.dtype:
+        alike = answer.dtype.kind in {"f": "f", "i": "iu"}.get(expected.dtype.kind, "") and answer.dtype.itemsize >= 4
+        return alike and not difference(answer.astype(expected.dtype), expected, tolerance=SINGLE)
     if not (isinstance(answer, Tensor) and isinstance(expected, Tensor) and expected.is_floating_point()):
         return not difference(answer, expected)
     could_be_finer = expected.dtype == torch.float64 or answer.dtype == expected.dtype

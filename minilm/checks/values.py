@@ -71,7 +71,7 @@ def array_difference(answer: Any, expected: Tensor | np.ndarray, tolerance: floa
         return f"{within(at)}the answer is {kind(answer)}, not {name}"
     if tuple(answer.shape) != tuple(expected.shape):
         return f"{within(at)}the answer has shape {tuple(answer.shape)}, it should have {tuple(expected.shape)}"
-    if answer.dtype != expected.dtype and not both_whole(answer, expected):
+    if answer.dtype != expected.dtype:
         return f"{within(at)}the answer has dtype {answer.dtype}, it should have {expected.dtype}"
     one, other = to_numpy(answer), to_numpy(expected)
     if np.issubdtype(other.dtype, np.inexact):
@@ -82,11 +82,6 @@ def array_difference(answer: Any, expected: Tensor | np.ndarray, tolerance: floa
         return ""
     index = tuple(int(i) for i in np.argwhere(wrong)[0])
     return wrong_value(f"{at}[{', '.join(map(str, index))}]" if index else at, one[index], other[index])
-
-
-def both_whole(one: Any, other: Any) -> bool:
-    """Whether both are numpy arrays of whole numbers, of whatever width: numpy's own differs from system to system."""
-    return all(isinstance(array, np.ndarray) and array.dtype.kind in "iu" for array in (one, other))
 
 
 def to_numpy(array: Tensor | np.ndarray) -> np.ndarray:
@@ -176,11 +171,11 @@ def is_double(array: Any) -> bool:
     return isinstance(array, Tensor | np.ndarray) and array.dtype in (torch.float64, np.float64)
 
 
-def is_single(value: Any) -> bool:
-    """Whether there are numbers of numpy in float32 in it."""
+def narrow(value: Any) -> str:
+    """The first dtype of numpy's numbers in it that is not of 64 bits: float32, int32; "" if there is none."""
     if isinstance(value, Mapping | list | tuple):
-        return any(map(is_single, value.values() if isinstance(value, Mapping) else value))
-    return isinstance(value, np.ndarray | np.generic) and value.dtype == np.float32
+        return first(map(narrow, value.values() if isinstance(value, Mapping) else value))
+    return str(value.dtype) if isinstance(value, np.ndarray | np.generic) and value.dtype.itemsize != 8 else ""
 
 
 def tensors(value: Any) -> list[Tensor]:

@@ -88,15 +88,16 @@ def device_of(name: str) -> Any:
 
     from minilm.runtime import pick_device
 
-    device, several = pick_device(name), place()[1] > 1
+    device, (rank, size) = pick_device(name), place()
+    several = size > 1
     if several and device.type == "mps":
         raise ValueError("several processes cannot share an Apple GPU: add --device cpu, or leave torchrun out")
     if not several or device.type != "cuda":
         return device
-    n_processes, n_gpus = int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()
+    n_processes, n_gpus = int(os.environ.get("LOCAL_WORLD_SIZE", size)), torch.cuda.device_count()
     if n_processes > n_gpus:
         raise ValueError(f"{n_processes} processes need as many GPUs, here are {n_gpus}: --nproc-per-node {n_gpus}")
-    return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", rank)))
 
 
 @contextmanager

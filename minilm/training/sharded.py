@@ -8,11 +8,13 @@ What needs a whole matrix gets it, one at a time: Muon's orthogonal step, and a 
 n-grams, whose gradients are sparse, stay whole.
 """
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
@@ -31,7 +33,12 @@ class ShardedTeam(Team):
     parts = True
 
     def ready(self, model: nn.Module, config: TrainConfig) -> Optimizer:
-        """Cut the model, in place, block by block, and then what is left of it. All must have built the same."""
+        """Cut the model, in place, block by block, and then what is left of it. All must have built the same.
+
+        ValueError for a torch that cannot leave out tables.
+        """
+        if "ignored_params" not in inspect.signature(fully_shard).parameters:
+            raise ValueError(f"--shard needs torch 2.7 or newer, this is {torch.__version__}")
         mesh, whole = init_device_mesh(self.device.type, (self.size,)), set(tables(model))
         for part in (*model.blocks, model):  # type: ignore[misc]
             fully_shard(part, mesh=mesh, ignored_params=whole)  # type: ignore[arg-type]
