@@ -5,7 +5,7 @@
 # A hidden Markov model says how such states follow each other and what each shows. Then it can be asked: what was behind
 # this text? It can even find out what states there are.
 #
-# **You will write** four short functions: the forward recursion, Viterbi's best path, states and moves in hindsight, and the counting
+# **You will write** four functions: the forward recursion, Viterbi's best path, states and moves in hindsight, and the counting
 # that learns from examples.
 #
 # needs: 01, 02, 03. Time: 90 minutes. Run time: under a minute on a laptop.
@@ -81,7 +81,7 @@ for path in itertools.product(range(2), repeat=3):
 print("all together:", sum(paths.values()))
 
 # %% [markdown] id="forward-text"
-# Content, and hungry at the end: (0, 0, 1) is the likeliest, and (0, 1, 1) comes close. The silence does not tell them apart, only the moves do.
+# (0, 0, 1) is the likeliest, and (0, 1, 1) comes close. The silence does not tell them apart, only the moves do.
 #
 # All eight together are the probability of what was heard. But thirty sounds have a billion paths. Luckily all paths
 # that are in state j at time t go on alike. So keep **one number for each state**: the sum over all paths
@@ -278,7 +278,7 @@ plot_token_states(share, LETTERS[:26], [letter in "aeiou" for letter in LETTERS[
 # %% [markdown] id="vowels-read"
 # A model that has never heard of vowels found them, because vowels and consonants like to take turns.
 #
-# But look at the other guesses. Most of them ended higher, with letters sorted in a way that nobody can explain. EM climbs the hill on which it
+# But look at the other guesses. Most of them ended higher, with letters sorted as nobody can explain. EM climbs the hill on which it
 # begins. Some of these climbs are not finished: guess 6 stopped early, on a plain where a round gained less than `tolerance`. (Try 0, and
 # 300 rounds.) Nothing but the likelihood said which guess to believe, and that is the rule: guess several times, and keep the likeliest.
 #
