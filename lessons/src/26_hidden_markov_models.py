@@ -201,8 +201,8 @@ plot_curves(range(50), curves | {"truth": truth}, "moment", "p(hungry)", "What i
 #
 # ## 5. Learning, and nobody tells
 #
-# Where do the tables come from? If we knew the states, we would count: how often each came first, followed another, made a token. But
-# `smooth` says how often each *is to be expected*, under a model that we have. So:
+# Where do the tables come from? If we knew the states, we would count: how often each came first, followed another, made a token. We do not,
+# but `smooth` says how often each *is to be expected*, under a model that we have. So:
 #
 # 1. guess a model, 2. count what it expects, 3. take the **shares** of these counts as a better model, again and again.
 #
@@ -302,7 +302,7 @@ print("running text, in one state with e:", found[max(found)])
 # ADVerb, PRONoun, NUMber, DETerminer (*the*, *a*), PREPosition (*on*, *to* town), PARTicle (*to* sing), CONJunction (*and*), MARK (a full stop).
 # The story world can tell them for all of its words. Then nothing is hidden in training, and learning is counting.
 #
-# **Exercise 4.** Count. Each of `sequences` is a pair of arrays: states (T,) and tokens (T,). Either may be empty, T = 0: then there is nothing
+# **Exercise 4.** Count. Each of `sequences` is a pair of arrays: states (T,) and tokens (T,). Both may be empty, T = 0: then there is nothing
 # to count. One trap of numpy: `table[rows, columns] += 1` adds 1 to a place only once, however often it is named.
 
 

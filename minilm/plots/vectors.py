@@ -12,6 +12,7 @@ WIDTH, HEIGHT = 8.5, 6.0  # inches
 SIZE = 72 * np.array([0.8 * WIDTH, 0.87 * HEIGHT])  # of the axes, about, in printer's points
 TENTHS = np.arange(0.1, 1.0, 0.1)
 FONT = 12  # points
+NEAR = 7.0  # points: nearer to a point that is not its own no name should stand
 LONGEST = (
     3.0  # times a unit of the second direction may be as long as one of the first: what is small shall not look large
 )
@@ -97,7 +98,7 @@ def put_labels(
 
     `spots` (N, 2) are the points, in printer's points from the lower left corner of the axes.
     """
-    taken: list[Box] = [(x - 3, y - 3, x + 3, y + 3) for x, y in spots]
+    taken: list[Box] = [(x - NEAR, y - NEAR, x + NEAR, y + NEAR) for x, y in spots]
     for i in np.argsort(-spots[:, 1], kind="stable"):
         step, offset, box = free_place(spots[i], names[i], [*taken[:i], *taken[i + 1 :]], SIZE)
         taken.append(box)
