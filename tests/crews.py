@@ -35,7 +35,11 @@ def start(size: int, task: Callable[[int], int | None], room: Path) -> list[Chil
     """Start `task(rank)` in so many processes, in an environment as torchrun makes it. They print into the room."""
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=WATCHDOG))
 
+    gate, opened = os.pipe()
+
     def in_its_place(rank: int) -> int | None:
+        os.close(opened)
+        os.read(gate, 1)  # until all are there: no fork while the store's thread is at work
         place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size}
         meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": store.port}
         torchrun = {"TORCHELASTIC_USE_AGENT_STORE": True, "TORCHELASTIC_RESTART_COUNT": 0}
@@ -43,6 +47,8 @@ def start(size: int, task: Callable[[int], int | None], room: Path) -> list[Chil
         return task(rank)
 
     children = [Child(lambda rank=rank: in_its_place(rank), room / f"{rank}.txt") for rank in range(size)]
+    os.close(opened)
+    os.close(gate)
     for child in children:
         child.store = store  # it lives as long as they do
     return children

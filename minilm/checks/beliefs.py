@@ -55,7 +55,7 @@ def told(change: Callable[..., Any]) -> Callable[..., Any]:
 
 def changed(change: Callable[[np.ndarray], np.ndarray]) -> Callable[..., Answer]:
     """The right recursion with all three tables changed."""
-    return lambda *chain: state_by_state(*map(change, chain))
+    return lambda start, moves, seen: state_by_state(change(start), change(moves), change(seen))
 
 
 def not_divided(start: np.ndarray, transition: np.ndarray, likelihoods: np.ndarray) -> Answer:

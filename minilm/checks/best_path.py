@@ -84,7 +84,7 @@ def walk_back(last: int, before: np.ndarray, shift: int = 0, stuck: bool = False
     return np.array(path[::-1])
 
 
-def by_tables(*chain: np.ndarray, shift: int = 0, stuck: bool = False, **switch: Any) -> Answer:
+def by_tables(*chain: Any, shift: int = 0, stuck: bool = False, **switch: Any) -> Answer:
     scores, before = tables(*chain, **switch)
     return walk_back(int(scores[-1].argmax()), before, shift, stuck), scores[-1].max()
 

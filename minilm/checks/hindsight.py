@@ -66,7 +66,7 @@ def slip(**switch: Any) -> Callable[..., Answer]:
 def told(change: Callable[..., Any]) -> Callable[..., Any]:
     """The right answers, but something else is returned: change(states, moves, log_probs)."""
 
-    def answer(*chain: np.ndarray) -> Any:
+    def answer(*chain: Any) -> Any:
         with np.errstate(all="ignore"):
             return change(*place_by_place(*chain))
 
