@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minilm.classical.config import HMMTraining
+from minilm.classical.config import HMMTraining, OneDiscount
 from minilm.cli.main import VERBS, main
 from minilm.cli.model_options import CONFIGS, names_of, options_of
 from minilm.cli.options import flag_of
@@ -464,7 +464,7 @@ def test_the_help_of_a_kind_shows_its_options_and_what_is_taken(kind: str, capsy
         main(["train", "--model", kind, "--help-all"])
     text = " ".join(capsys.readouterr().out.split())
     no_flag = {"discounts", "cell", "no_token", "seed"}  # set by what else is chosen, or a flag of every kind
-    names = set().union(*map(names_of, (TrainConfig, HMMTraining, *CONFIGS.values()))) - no_flag
+    names = set().union(*map(names_of, (TrainConfig, HMMTraining, OneDiscount, *CONFIGS.values()))) - no_flag
     assert {name for name in names if f"[{flag_of(name)} " in text} == options_of(kind) - no_flag
     rates = {"speedrun": "0.01", "gpt": "0.002", "llama": "0.002", "lstm": "0.01", "glove": "0.05"}
     if kind in rates:

@@ -34,7 +34,11 @@ def test_hidden_states_are_learned_and_kept(prepared, tmp_path) -> None:
     settings = HMMConfig(prepared.tokenizer.vocab_size, 3)
     said = run(settings, {"iterations": 15, "seed": 4}, prepared, tmp_path)
     loaded = load_checkpoint(tmp_path / "run")
-    assert "3 hidden states from 1,740 tokens after" in said[0] and "bits per byte" in said[1] and "minilm generate" in said[1]
+    assert (
+        "3 hidden states from 1,740 tokens after" in said[0]
+        and "bits per byte" in said[1]
+        and "minilm generate" in said[1]
+    )
     history = loaded.state["log_probs"]
     assert loaded.state["rounds"] == len(history) - 1 > 3 and history[-1] > history[0] + 50
     assert f"{loaded.validation:.3f}" in said[1]

@@ -159,7 +159,9 @@ def test_predict_says_that_vectors_predict_nothing(room: Path) -> None:
 
 def trained_from(room: Path, out: Path, source: Path, *more: str) -> tuple[np.ndarray, GPT]:
     """The table of embeddings of a GPT that took one step of no length, and the model itself."""
-    words = f"train --data {room}/text.txt --out {out} --model gpt --n-layers 1 --n-heads 2 --context-length 8 --steps 1"
+    words = (
+        f"train --data {room}/text.txt --out {out} --model gpt --n-layers 1 --n-heads 2 --context-length 8 --steps 1"
+    )
     flags = ["--learning-rate", "0", "--vocab-size", "280", "--vectors", str(source), "--threads", "1", *more]
     assert main([*words.split(), *flags]) == 0
     checkpoint = load_checkpoint(out)
@@ -170,7 +172,9 @@ def test_a_model_starts_from_vectors_of_words_or_of_tokens(room: Path, tmp_path:
     """Row by row what `start_with_vectors` promises, from a run and from a file; the width is that of the vectors."""
     table, checkpoint = trained_from(room, tmp_path / "one", room / "run")
     known, tokens = load_checkpoint(room / "run").model.vectors, checkpoint.tokenizer.token_bytes
-    rows = [i for i, token in enumerate(tokens) if token.startswith(b" ") and token[1:].decode("latin-1") in known.index]
+    rows = [
+        i for i, token in enumerate(tokens) if token.startswith(b" ") and token[1:].decode("latin-1") in known.index
+    ]
     assert len(rows) >= 4 and table.shape == (280, 4)
     assert f"{len(rows)} of 280 tokens start with a vector" in capsys.readouterr().out
     given = known.matrix[[known.index[tokens[i][1:].decode()] for i in rows]].astype(np.float64)
@@ -192,7 +196,10 @@ def test_a_model_starts_from_vectors_of_words_or_of_tokens(room: Path, tmp_path:
         ("--model ngram", "--vectors is no option of model ngram"),
         ("--model hmm", "--vectors is no option of model hmm"),
         ("--model glove", "--vectors is no option of word vectors"),
-        ("--model gpt --d-model 8 --n-heads 2 --n-layers 1", "run: the vectors have 4 numbers, the model's embeddings 8"),
+        (
+            "--model gpt --d-model 8 --n-heads 2 --n-layers 1",
+            "run: the vectors have 4 numbers, the model's embeddings 8",
+        ),
         ("--model gpt --n-heads 3", "multiple"),
         ("--model gpt --n-heads 2 --tokenizer char", "tokens have a vector"),
     ],

@@ -298,12 +298,22 @@ def test_two_processes_in_one_run(room: Path, tmp_path: Path, capsys: Capture, s
     assert "has done all" in capsys.readouterr().out
 
 
-def test_a_run_whose_minutes_are_used_says_so(room: Path, tmp_path: Path, capsys: Capture) -> None:
-    assert train(room, tmp_path / "run", "--minutes 0.001 --steps 500000") == 0
+def test_a_run_whose_minutes_are_used_says_so(
+    room: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert train(room, tmp_path / "run") == 0
     capsys.readouterr()
+
+    def with_little_time(*arguments: Any, **how: Any) -> Any:
+        checkpoint = load_checkpoint(*arguments, **how)
+        checkpoint.state["train"].update(minutes=0.5, steps=10 * STEPS)
+        checkpoint.state["seconds"] = 30.0
+        return checkpoint
+
+    monkeypatch.setattr("minilm.training.checkpoint.load_checkpoint", with_little_time)
     assert main(["train", "--resume", str(tmp_path / "run")]) == 0
     shown = capsys.readouterr().out
-    assert "has used all 0.001 minutes" in shown and "going on" not in shown
+    assert "has used all 0.5 minutes" in shown and "going on" not in shown
 
 
 def test_no_lock_is_put_where_it_does_not_belong(room: Path, tmp_path: Path, capsys: Capture) -> None:
