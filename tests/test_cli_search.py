@@ -497,6 +497,7 @@ def test_names_values_and_types() -> None:
         ("--data stories --grid n_layers=1,2 --folds 1", "--folds is 1"),
         ("--data stories --grid n_layers=1,2 --keep 2", "--keep is for --halving"),
         ("--data stories --grid n_layers=1,2,3,4 --halving --steps 2", "2 steps are too few to halve 4 candidates"),
+        ("--data stories --grid n_layers=1,2,3 --halving", "nothing to halve of 3 candidates: try more than 3"),
         ("--data stories --model ngram --grid order=1 --seeds 2", "has no seed"),
         ("--data stories --model ngram --grid order=1 --steps 2", "for models that are trained in steps"),
         ("--data stories --model ngram --grid discount=1.5", "discount is 1.5: it must be from 0 to 1"),

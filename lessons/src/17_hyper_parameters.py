@@ -64,7 +64,7 @@ print(f"above 0.01: {(np.random.default_rng(0).uniform(low, high, 100_000) > 0.0
 # Some options are whole numbers, say 2 to 5 layers. Each of the four should get a quarter of the way. So let the range end at high + 1, at
 # 6, and round the number **down** (`math.floor`): a share of 0.875 gives 2 + 0.875 * 4 = 5.5, so 5.
 #
-# **Exercise 1.** Write it. Only if both ends are whole numbers (`isinstance(low, int)`), the answer is, on either scale.
+# **Exercise 1.** Write it. If both ends are whole (`isinstance(low, int)`), so is the answer, on either scale.
 
 
 # %% tags=["exercise"] id="exercise-share"
@@ -160,7 +160,7 @@ def contest(rng, score):
     laid = (np.arange(3)[:, None] + rng.random(2)) / 3  # (3, 2): three shares for each of the two options
     grid = [(rate, decay) for rate in laid[:, 0] for decay in laid[:, 1]]
     found = [min((score(c, STEPS), *c) for c in candidates) for candidates in (grid, rng.random((9, 2)))]
-    *_, (_, _, scores, kept) = successive_halving([*rng.random((27, 2))], score, STEPS // 9)
+    *_, (_, _, scores, kept) = successive_halving([*map(tuple, rng.random((27, 2)))], score, STEPS // 9)
     return [*found, (min(scores), *kept[0])]
 
 
@@ -269,7 +269,7 @@ plot_curves(range(1, 6), {f"order {n}": bits[n, 0.7] for n in (5, 6, 7, 8)}, "fo
 #
 # limit = t_quantile((1 + level) / 2, n - 1) · s · root of (1 / n + overlap)
 #
-# For seeds the overlap is 0. For k folds it is 1 / (k - 1): their trainings share most of the stories, and so tell less than they seem to
+# For seeds that are shared the overlap is 0. For k folds it is 1 / (k - 1): their trainings share most of the stories, and so tell less than they seem to
 # (Nadeau and Bengio 2003).
 #
 # **Exercise 4.** Write it. A lone pair tells no spread: `math.inf`.
@@ -398,7 +398,7 @@ reveal("best_law")
 #
 # * Draw what acts by factors on a logarithmic scale. Random tries beat a grid where few options matter; halving tries more, and bets
 #   that bad beginnings end badly.
-# * A difference counts when it exceeds what chance makes: Welch for seeds; pairs, with their overlap, for folds.
+# * A difference counts when it exceeds what chance makes: Welch for groups; pairs, with their overlap, for folds.
 # * A straight line through small runs, once the floor is taken off, can tell of a larger one. Say the interval before you look.
 #
 # **On the ladder:** nothing new; these models are tiny.

@@ -250,7 +250,7 @@ ROWS: tuple[tuple[str, dict[str, Any], str], ...] = (
     (
         "winner once more",
         {"ends": lambda n, keep: False},
-        "one is left, so nothing is to be compared: end before it is trained again",
+        "end as soon as one is left (if more are left than should be: one in `keep` goes on, not `keep` of them)",
     ),
     (
         "nothing for one",

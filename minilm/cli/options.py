@@ -67,7 +67,7 @@ class Parser(argparse.ArgumentParser):
                 part for part in (typing.get_args(hints[field.name]) or (hints[field.name],)) if part is not type(None)
             )
             help, default = field.metadata["help"], own.get(field.name, field.default)
-            if default is not None:  # else the sentence says what is taken
+            if default not in (None, ""):  # else the sentence says what is taken
                 help = f"{help.partition(' (default')[0]} (default: {default})"
             choices = field.metadata.get("choices")
             settings: dict[str, Any] = {

@@ -67,13 +67,14 @@ def report(tried: Sequence[Tried], plan: Plan, result: dict[str, Any], subject: 
     yield f"best: {in_words(tried[0].options)}"
     if len(tried) > 1:
         yield compared(tried, plan, result)
-    yield from at_the_edge(tried[0].options, space)
+    if result["difference"] != 0:  # among equals none is at an edge
+        yield from at_the_edge(tried[0].options, space)
     if "accuracy" in result:
         yield f"on {result['kept_aside']:,} examples kept aside, which no trial has seen: accuracy {result['accuracy']:.3f}"
         yield f"in Python: {result['advice']}"
     else:
-        best_of = f"the best of {len(tried)} scores is a little too good" if len(tried) > 1 else "now train it"
-        yield f"{best_of}; a fair one is that of the validation text, which this prints at its end:"
+        several = f"the best of {len(tried)} scores is a little too good; " if len(tried) > 1 else ""
+        yield f"{several}a fair score is that of the validation text, which this prints at its end:"
         yield f"  {result['advice']}"
 
 

@@ -74,5 +74,5 @@ def draw_law(axes: Any, law: Any) -> None:
     """The law as a formula, as far as it says its numbers."""
     if hasattr(law, "exponent"):
         floor = f"{law.floor:.3g} + " if law.floor > 0 else ""
-        words = f"loss = {floor}{law.scale:.3g} / x$^{{{law.exponent:.2g}}}$"
+        words = f"loss = {floor}{law.scale:.3g} / x$^{{{law.exponent:.3g}}}$"
         axes.set_title(words, loc="left", color=INK, fontsize=13)
