@@ -158,5 +158,7 @@ def plan_of(chosen: dict[str, Any], out: Path) -> tuple[Any, Plan]:
     steps = chosen.get("steps", STEPS) if subject.has_steps else 1
     keep = chosen.get("keep", 3) if chosen.get("halving") else 0
     if 0 < len(candidates) <= keep:
-        raise ValueError(f"--halving has nothing to halve of {len(candidates)} candidates: try more than {keep}, or leave it out")
+        raise ValueError(
+            f"--halving has nothing to halve of {len(candidates)} candidates: try more than {keep}, or leave it out"
+        )
     return subject, Plan(candidates, [first + i for i in range(n_seeds)], folds, steps, keep)
