@@ -61,12 +61,14 @@ def draw_prediction(axes: Any, predicted: Sequence[float], measured: Sequence[fl
     axes.plot([at, at], [low, high], color=GREY, linewidth=9, solid_capstyle="butt", zorder=1)
     axes.plot(at, median, "_", color=INK, markersize=14, markeredgewidth=2)
     words = f"predicted {median:.3f}\n({low:.3f} to {high:.3f})"
-    axes.annotate(words, (at, high), (-8, 10), textcoords="offset points", ha="right", fontsize=11, color=QUIET)
+    clear = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}  # the curve passes behind
+    place = {"textcoords": "offset points", "ha": "right", "fontsize": 11}
+    axes.annotate(words, (at, high), (-8, 10), color=QUIET, bbox=clear, **place)
     if len(measured):
         axes.plot([at] * len(measured), measured, "*", color=LARGER, markersize=15)
         words = f"measured {', '.join(f'{loss:.3f}' for loss in measured)}"
         foot = (at, min(low, *measured))  # below all, where the curve is not
-        axes.annotate(words, foot, (-8, -10), textcoords="offset points", ha="right", fontsize=11, color=LARGER)
+        axes.annotate(words, foot, (-8, -10), color=LARGER, **place)
         axes.margins(y=0.1)
 
 
