@@ -298,8 +298,12 @@ def test_two_processes_in_one_run(room: Path, tmp_path: Path, capsys: Capture, s
     assert "has done all" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("seconds", "code", "said"),
+    [(30.0, 0, "has used all 0.5 minutes of its plan"), ("thirty", 2, "does not say how far its run was")],
+)
 def test_a_run_whose_minutes_are_used_says_so(
-    room: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+    seconds: Any, code: int, said: str, room: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert train(room, tmp_path / "run") == 0
     capsys.readouterr()
@@ -307,13 +311,14 @@ def test_a_run_whose_minutes_are_used_says_so(
     def with_little_time(*arguments: Any, **how: Any) -> Any:
         checkpoint = load_checkpoint(*arguments, **how)
         checkpoint.state["train"].update(minutes=0.5, steps=10 * STEPS)
-        checkpoint.state["seconds"] = 30.0
+        checkpoint.state["seconds"] = seconds
         return checkpoint
 
     monkeypatch.setattr("minilm.training.checkpoint.load_checkpoint", with_little_time)
-    assert main(["train", "--resume", str(tmp_path / "run")]) == 0
-    shown = capsys.readouterr().out
-    assert "has used all 0.5 minutes" in shown and "going on" not in shown
+    assert main(["train", "--resume", str(tmp_path / "run")]) == code
+    shown = capsys.readouterr()
+    assert said in shown.out + shown.err
+    assert ("going on" in shown.out) == (code == 2)
 
 
 def test_no_lock_is_put_where_it_does_not_belong(room: Path, tmp_path: Path, capsys: Capture) -> None:

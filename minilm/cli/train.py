@@ -238,8 +238,9 @@ def resume(directory: str, shard: bool, say: Any, as_json: bool) -> int:
     if checkpoint.step >= train_config.steps:
         say(f"{directory} has done all {train_config.steps:,} steps of its plan")
         return 0
-    if train_config.minutes is not None and checkpoint.state.get("seconds", 0.0) >= 60 * train_config.minutes:
-        say(f"{directory} has used all {train_config.minutes:g} minutes of its plan")
+    seconds, minutes = checkpoint.state.get("seconds"), train_config.minutes
+    if minutes is not None and isinstance(seconds, float) and seconds >= 60 * minutes:
+        say(f"{directory} has used all {minutes:g} minutes of its plan")
         return 0
     say(f"going on after step {checkpoint.step:,} of {train_config.steps:,}")
     with crew_of(run_folder, device, shard) as crew:
@@ -279,11 +280,8 @@ def finish(
             about=about, resume=checkpoint, on_step=on_step, say=say, progress=not as_json, free=free, crew=crew,
             **part,
         )  # fmt: skip
-        if history and crew.leads:
+        if crew.leads:
             plot_loss(read_log(out / "log.jsonl"), out / "loss.png")
-    if not history:
-        say("the time of the plan is used up: nothing was trained")
-        return 0
     last = history[-1]
     if as_json:
         print(json.dumps({"out": str(out), "kind": model.kind, "bits_per_byte": last.get("validation"), **last}))

@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 
 from minilm.runtime import sync, whole_file
 from minilm.training.search import best_first, count_rounds, paired, successive_halving, welch
-from minilm.training.storage import to_json
 
 
 class Trial(NamedTuple):
@@ -224,12 +223,3 @@ def verdict(best: Tried, following: Tried, folds: int) -> Verdict:
     if folds:
         return Verdict(difference, paired(best.scores, following.scores, overlap=1 / (folds - 1)))
     return Verdict(difference, welch(best.scores, following.scores))
-
-
-# ---- what is kept of a plan
-
-
-def write_plan(path: Path, plan: dict[str, Any]) -> None:
-    """Keep what was chosen, for `--resume`; the file appears whole or not at all."""
-    with whole_file(path) as unfinished:
-        unfinished.write_bytes(to_json(plan))
