@@ -17,6 +17,7 @@ namespace {
 constexpr long LANES = 8, WIDTH = 3;  // of a vector, of a tile
 template <class Number, long n = LANES> using Eight __attribute__((vector_size(n * sizeof(Number)))) = Number;
 using Lanes = Eight<float>;  // eight numbers that the processor treats as one
+using Half = Eight<float, LANES / 2>;
 // Python knows the first four as well. numbers (O, I), scales (O, I / group) or none, bias (O,) or none; bytes a number:
 // 4 (float32), 2 (bfloat16, its upper half), 1 (int8). An RMS norm is not centred. keys, values of a layer (B, G, slots, K).
 struct Matrix { const void* numbers; const float *scales, *bias; long n_in, n_out, group, bytes; };
@@ -38,10 +39,7 @@ template <class Number> inline Lanes load(const Number* from, long n) {  // n nu
     std::copy(from, from + n, part);
     return load(part);
 }
-inline float sum(Lanes lanes) {  // by halves: an addition waits for the one before
-    const auto half = read<Eight<float, LANES / 2>>(&lanes) + read<Eight<float, LANES / 2>>((float*)&lanes + LANES / 2);
-    return (half[0] + half[1]) + (half[2] + half[3]);
-}
+inline Half pairs(Half a, Half b) { return Half{a[0] + a[1], a[2] + a[3], b[0] + b[1], b[2] + b[3]}; }
 // R rows from `b` on. One takes output `o` in the order in which its weights lie, the fastest for memory, in four sums that
 // do not wait for each other. Several take WIDTH outputs, whose weights they share. The sums stay in registers.
 template <int R, class Weight> void tile(const Product& p, long o, long b) {
@@ -65,9 +63,11 @@ template <int R, class Weight> void tile(const Product& p, long o, long b) {
             totals[n] += sums[0][n] * (m.scales ? m.scales[(o + n / R) * groups + g] : 1.0f);
         }
     }
-    for (int n = 0; n < N; n++) {
-        float& y = p.y[(b + n % R) * m.n_out + o + n / R];
-        y = (p.adds ? y : 0) + (m.bias ? m.bias[o + n / R] : 0) + sum(totals[n]);
+    for (int n = 0; n < N; n += R) {  // R sums, by halves: an addition waits for the one before
+        auto half = [&](int r) { return read<Half>(&totals[n + r % R]) + read<Half>((float*)&totals[n + r % R] + LANES / 2); };
+        const Half dots = pairs(pairs(half(0), half(1)), pairs(half(2), half(3)));
+        float* y = p.y + b * m.n_out + o + n / R;
+        for (int r = 0; r < R; r++, y += m.n_out) *y = (p.adds ? *y : 0) + (m.bias ? m.bias[o + n / R] : 0) + dots[r];
     }
 }
 template <class Weight> void outputs(const Product& p, long o) {  // WIDTH of them, or those that are left
