@@ -84,6 +84,7 @@ CLI_SUPPORT |= {
 
 # file -> why its tests may be skipped where something is missing
 SKIPS: dict[str, str] = {
+    "tests/test_bench_llama_cpp.py": "llama.cpp, which is not in the extra that tests need: pip builds it for a quarter of an hour",
     "tests/test_cli.py": "limits on file sizes, and what else only a POSIX system can be asked for",
 }
 

@@ -4,15 +4,21 @@ At batch 1 each new token reads all weights once, so the memory allows at most (
 second; the last column says how much of that is reached. The bandwidth is measured beside each row, as the speed at which
 all cores add up an array of 256 MB. Weights that fit into the processor's cache can exceed it.
 All sides decode greedily, a prompt of 32 random tokens and 128 new ones; the weights are random, which costs the same.
+A Llama at batch 1 is also decoded by llama.cpp, where its Python package is installed.
 """
 
-from collections.abc import Callable
+import importlib.util
+import logging
+import tempfile
+from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from minilm.bench.llama_cpp import LlamaCpp, write_gguf
 from minilm.bench.stopwatch import compare, threads_restored
 from minilm.bench.table import Job, Request, Row
 from minilm.decoding.batch import generate_batch
@@ -24,7 +30,7 @@ from minilm.fast.decode import use_kernels
 from minilm.fast.matvec import fastest, product
 from minilm.models.config import GPTConfig, gpt2_config, llama_config
 from minilm.models.gpt import GPT
-from minilm.pretrained.huggingface import config_to_huggingface, to_huggingface
+from minilm.pretrained.huggingface import config_to_huggingface, is_llama, to_huggingface
 from minilm.runtime import n_cores, set_seed
 
 SHAPES = {
@@ -38,6 +44,7 @@ PROMPT, NEW, PREFILL = 32, 128, 512  # tokens
 SUMMED = 2**26  # numbers of float32 that are added up to measure the memory
 IGNORED = ("data", "split", "tune", "steps", "changes")  # settings that are for other topics
 GREEDY = SampleConfig(temperature=0)
+logger = logging.getLogger(__name__)
 
 
 class Side(NamedTuple):
@@ -59,6 +66,7 @@ SIDES = {
     "bfloat16": Side(partial(quantized, to_bfloat16), torch.bfloat16),
     "int8": Side(partial(quantized, to_int8)),
 }
+LLAMA_CPP = {"fast": "F32", "bfloat16": "F16", "int8": "Q8_0"}  # our side -> the peer's matrices of the same size
 WITHOUT_CACHE = Side(lambda model: model, use_cache=False)  # at batch 1 only: it is many times slower
 
 
@@ -66,40 +74,67 @@ def table(request: Request) -> list[Job]:
     """A job for each shape, batch and side, and for the reading of a long prompt. ValueError for what only trainings heed."""
     if request.data or request.seconds or request.steps or request.tune or request.changes:
         raise ValueError("decoding trains nothing: leave out --data, --seconds, --steps, --tune and --set")
-    jobs = []
-    for shape, config in SHAPES.items():
-        rows = [(batch, name, side) for batch in BATCHES for name, side in SIDES.items()]
-        for batch, name, side in [(1, "no cache", WITHOUT_CACHE), *rows]:
-            measure = partial(decoding_row, config, side, batch, NEW, request)
-            jobs.append(job(f"{shape}, batch {batch}", name, side, config, batch**0.6 * NEW, measure, request))
+    if not (has_llama_cpp := all(map(importlib.util.find_spec, ("llama_cpp", "gguf")))):
+        logger.warning("no comparison with llama.cpp (pip install llama-cpp-python gguf): it is not installed")
+    return [job for shape, config in SHAPES.items() for job in jobs_of(shape, config, request, has_llama_cpp)]
+
+
+def jobs_of(shape: str, config: GPTConfig, request: Request, has_llama_cpp: bool) -> Iterator[Job]:
+    """The jobs of one shape."""
+    a_step = 0.008 + config.n_layers * config.d_model**2 * 1e-8  # seconds, a guess
+
+    def job(name: str, steps: float, row: Callable[..., Row], *settings: object) -> Job:
+        cost = 15 + (request.runs + 1) * steps * a_step
+        return Job(f"{shape}, {name}", request.seeds[0], cost, partial(row, config, *settings, request), IGNORED)
+
+    yield job(f"batch 1, no cache / {peer_of(WITHOUT_CACHE)}", 2.5 * NEW, decoding_row, WITHOUT_CACHE, 1, NEW)
+    for batch in BATCHES:
         for name, side in SIDES.items():
-            measure = partial(prefill_row, config, side, PREFILL, request)
-            jobs.append(job(f"{shape}, prompt of {PREFILL}", name, side, config, PREFILL / 30, measure, request))
-    return jobs
+            steps = batch**0.6 * NEW
+            yield job(f"batch {batch}, {name} / {peer_of(side)}", steps, decoding_row, side, batch, NEW)
+    for name, side in SIDES.items():
+        yield job(f"prompt of {PREFILL}, {name} / {peer_of(side)}", PREFILL / 30, prefill_row, side, PREFILL)
+    if has_llama_cpp and is_llama(config):
+        for name, kind in LLAMA_CPP.items():
+            yield job(f"batch 1, {name} / llama.cpp {kind}", NEW, llama_cpp_row, SIDES[name], kind, NEW)
 
 
-def job(
-    where: str, name: str, side: Side, config: GPTConfig, steps: float, measure: Callable[[], Row], request: Request
-) -> Job:
-    """A job with a guess of its seconds, from the steps of one row that each run costs."""
-    a_step = 0.004 + config.n_layers * config.d_model**2 * 5e-9
-    seconds = 15 + (request.runs + 1) * steps * a_step * (2 if side.use_cache else 5)
-    peer = str(side.peer).removeprefix("torch.")
-    return Job(f"{where}, {name} / transformers {peer}", request.seeds[0], seconds, measure, IGNORED)
+def peer_of(side: Side) -> str:
+    """As it is called in a row's name."""
+    return f"transformers {side.peer}".replace("torch.", "")
 
 
 def decoding_row(config: GPTConfig, side: Side, batch: int, n_new: int, request: Request) -> Row:
-    """Tokens a second of all rows together, prompts included, of us and of the peer in turn."""
+    """Tokens a second of all rows together, prompts included, of us and of transformers in turn."""
     with threads_restored(), torch.inference_mode():
         torch.set_num_threads(n_cores())
         model, peer = both(config, side, request.seeds[0])
         prompts = random_ids(config, batch, PROMPT, request.seeds[0])
-        ours, theirs = (
-            partial(decode, model, prompts, n_new, side.use_cache),
-            partial(peer_decode, peer, prompts, n_new),
-        )
-        speed = bandwidth()
-        found = compare(ours, theirs, request.runs)
+        theirs = partial(peer_decode, peer, prompts, n_new)
+        return in_turn(partial(decode, model, prompts, n_new, side.use_cache), theirs, model, batch, n_new, request)
+
+
+def llama_cpp_row(config: GPTConfig, side: Side, kind: str, n_new: int, request: Request) -> Row:
+    """The same of one row, and of llama.cpp with the same weights, its matrices stored as `kind`."""
+    with threads_restored(), torch.inference_mode(), tempfile.TemporaryDirectory() as folder:
+        torch.set_num_threads(n_cores())
+        set_seed(request.seeds[0])
+        model, path = GPT(config).eval(), Path(folder) / f"{kind}.gguf"
+        write_gguf(model, path, kind)
+        peer, model = LlamaCpp(path, PROMPT + n_new, n_cores()), side.prepare(model)
+        prompt = random_ids(config, 1, PROMPT, request.seeds[0])
+        theirs = partial(peer.decode, prompt[0].tolist(), n_new)
+        row = in_turn(partial(decode, model, prompt, n_new, side.use_cache), theirs, model, 1, n_new, request)
+        peer.close()
+        return row
+
+
+def in_turn(
+    ours: Callable[[], object], theirs: Callable[[], object], model: Any, batch: int, n_new: int, request: Request
+) -> Row:
+    """The row of two ways to decode n_new tokens of each of `batch` texts, and how near our model's is to the memory's limit."""
+    speed = bandwidth()
+    found = compare(ours, theirs, request.runs)
     steps = n_new / found["ours_s"]
     limit = speed / bytes_read(model)
     return {
@@ -130,10 +165,10 @@ def both(config: GPTConfig, side: Side, seed: int) -> tuple[Any, Any]:
     """Our model, prepared, and the peer's with the same weights before any rounding of ours."""
     try:
         from transformers import AutoConfig, AutoModelForCausalLM
-        from transformers.utils import logging
+        from transformers.utils.logging import set_verbosity_error
     except ImportError as error:
         raise ValueError(f"{error}: install the extra with pip install 'minilm[bench]'") from None
-    logging.set_verbosity_error()
+    set_verbosity_error()
     set_seed(seed)
     model = GPT(config).eval()
     peer: Any = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config_to_huggingface(config)))

@@ -21,8 +21,8 @@ SAID_OF_TOPICS = (
     "tokenizer, ngram, attention: our code beside a peer's, as ratios. classical: HMM, word vectors and recurrent networks "
     "beside plain loops and torch.nn, as ratios. training (17 minutes): our recipe beside nanoGPT "
     "and the n-gram. blocks (9 minutes): a block with one part changed. ablation: our recipe without one ingredient. "
-    "decoding: tokens a second beside transformers. finetuning (3 minutes a seed): labels by pretrained and simple methods. "
-    "saving: what checkpoints cost beside training. "
+    "decoding: tokens a second beside transformers and llama.cpp. finetuning (3 minutes a seed): labels by pretrained and "
+    "simple methods. saving: what checkpoints cost beside training. "
     "scaling (10 minutes): small models predict a larger one, which is then trained. "
     "--data to --tune are for what trains, --out for all but the contests"
 )
