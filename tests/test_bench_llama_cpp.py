@@ -14,7 +14,7 @@ from minilm.bench import decoding
 from minilm.bench.decoding import SIDES, decode, llama_cpp_row, random_ids, table
 from minilm.bench.llama_cpp import KINDS, LlamaCpp, gguf_name, write_gguf
 from minilm.bench.table import Request
-from minilm.models.config import llama_config
+from minilm.models.config import gpt2_config, llama_config
 from minilm.models.gpt import GPT
 from minilm.runtime import set_seed
 
@@ -73,6 +73,12 @@ def test_the_file_says_its_shape(model, tmp_path):
         "rope.dimension_count": 16,
         "rope.freq_base": pytest.approx(TINY.rope_theta),
     }
+
+
+def test_other_models_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="only models of llama_config are written"):
+        write_gguf(GPT(gpt2_config(vocab_size=64, n_layers=1)), tmp_path / "model.gguf", "F32")
+    assert not list(tmp_path.iterdir())
 
 
 def test_names_are_theirs():

@@ -119,9 +119,9 @@ def llama_cpp_row(config: GPTConfig, side: Side, kind: str, n_new: int, request:
     with threads_restored(), torch.inference_mode(), tempfile.TemporaryDirectory() as folder:
         torch.set_num_threads(n_cores())
         set_seed(request.seeds[0])
-        model, path = GPT(config).eval(), Path(folder) / f"{kind}.gguf"
-        write_gguf(model, path, kind)
-        peer, model = LlamaCpp(path, PROMPT + n_new, n_cores()), side.prepare(model)
+        plain, path = GPT(config).eval(), Path(folder) / f"{kind}.gguf"
+        write_gguf(plain, path, kind)
+        peer, model = LlamaCpp(path, PROMPT + n_new, n_cores()), side.prepare(plain)
         prompt = random_ids(config, 1, PROMPT, request.seeds[0])
         theirs = partial(peer.decode, prompt[0].tolist(), n_new)
         row = in_turn(partial(decode, model, prompt, n_new, side.use_cache), theirs, model, 1, n_new, request)

@@ -13,6 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from minilm.models.gpt import GPT
+from minilm.pretrained.huggingface import is_llama
 
 KINDS = ("F32", "F16", "Q8_0")  # of its matrices; Q8_0: int8, a scale for every 32
 NAMES = {
@@ -32,23 +33,25 @@ NAMES = {
 
 
 def write_gguf(model: GPT, path: Path, kind: str) -> None:
-    """A model of `llama_config` as a GGUF file, without a tokenizer, its matrices in one of KINDS."""
+    """A model of `llama_config` as a GGUF file, without a tokenizer, its matrices in one of KINDS. ValueError for other models."""
     import gguf
 
-    config, feed_forward = model.config, model.blocks[0].mlp.up.weight.shape[0]
+    config, weights = model.config, dict(model.named_parameters())
+    if not is_llama(config) or config.rope_theta is None:
+        raise ValueError(f"only models of llama_config are written for llama.cpp, not {config}")
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_vocab_size(config.vocab_size)
     writer.add_context_length(config.context_length)
     writer.add_embedding_length(config.d_model)
     writer.add_block_count(config.n_layers)
-    writer.add_feed_forward_length(feed_forward)
+    writer.add_feed_forward_length(len(weights["blocks.0.mlp.up.weight"]))
     writer.add_head_count(config.n_heads)
     writer.add_head_count_kv(config.kv_heads)
     writer.add_rope_dimension_count(config.d_head)
     writer.add_rope_freq_base(config.rope_theta)
     writer.add_layer_norm_rms_eps(config.norm_eps)
     writer.add_tokenizer_model("no_vocab")
-    for name, weight in model.named_parameters():
+    for name, weight in weights.items():
         turned = ".attention.q." in name or ".attention.k." in name
         numbers = (neighbouring_pairs(weight, config.d_head) if turned else weight).detach().numpy()
         dtype = gguf.GGMLQuantizationType[kind if weight.dim() == 2 else "F32"]
