@@ -14,6 +14,7 @@ from nbclient import NotebookClient
 
 from minilm.checks.exercises import EXERCISES, SOLUTIONS, solution
 from minilm.checks.results import read_results
+from minilm.cli import lesson
 from minilm.cli.main import main
 
 LESSONS = Path(__file__).resolve().parents[1] / "lessons"
@@ -186,3 +187,19 @@ def test_the_verb_copies_a_lesson_and_never_overwrites(tmp_path, monkeypatch, ca
     assert main(["lesson", "5", "--no-open"]) == 0
     assert copy.read_text(encoding="utf-8") == "mine"
     assert main(["lesson", "99"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("checkout", "opens", "installs"),
+    [(True, "python3 run.py lesson", "run.py lesson 5 installs"), (False, "minilm lesson", "'minilm[notebooks]'")],
+)
+def test_a_lesson_is_opened_as_this_minilm_was_set_up(checkout, opens, installs, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MINILM_HOME", str(tmp_path))
+    monkeypatch.setattr(lesson, "in_checkout", lambda: checkout)
+    monkeypatch.setattr(lesson, "lesson_folder", lambda: LESSONS)
+    monkeypatch.setattr(lesson.importlib.util, "find_spec", lambda name: None)
+    assert main(["lesson"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"next: {opens} 1"
+    assert main(["lesson", "5"]) == 2
+    said = capsys.readouterr().err
+    assert "Jupyter is not installed" in said and installs in said

@@ -40,7 +40,10 @@ def run(arguments: list[str]) -> int:
     if options.no_open:
         return 0
     if importlib.util.find_spec("notebook") is None and importlib.util.find_spec("jupyterlab") is None:
-        raise ValueError(f"Jupyter is not installed: python3 run.py lesson {options.number} installs and opens it")
+        remedy = "install it with pip install 'minilm[notebooks]'"
+        if in_checkout():
+            remedy = f"python3 run.py lesson {options.number} installs and opens it"
+        raise ValueError(f"Jupyter is not installed: {remedy}")
     program = "lab" if importlib.util.find_spec("jupyterlab") else "notebook"
     return subprocess.run([sys.executable, "-m", "jupyter", program, str(mine)]).returncode
 
@@ -57,8 +60,12 @@ def without_outputs(path: Path) -> str:
 def lesson_folder() -> Path:
     """Where the notebooks are: lessons/ of the checkout, or in the installed package."""
     package = Path(__file__).resolve().parents[1]
-    checkout = package.parent / "lessons"
-    return checkout if checkout.is_dir() else package / "_lessons"
+    return package.parent / "lessons" if in_checkout() else package / "_lessons"
+
+
+def in_checkout() -> bool:
+    """Whether this package lies in a checkout, beside run.py, or was installed without it."""
+    return (Path(__file__).resolve().parents[2] / "run.py").is_file()
 
 
 def course() -> list[dict[str, Any]]:
@@ -91,5 +98,5 @@ def format_course(rows: list[dict[str, Any]]) -> str:
     left = sum(row["minutes"] for row in todo)
     lines.append(f"{done} of {sum(len(row['exercises']) for row in rows)} exercises passed; about {left} minutes left")
     if todo:
-        lines.append(f"next: python3 run.py lesson {todo[0]['number']}")
+        lines.append(f"next: {'python3 run.py' if in_checkout() else 'minilm'} lesson {todo[0]['number']}")
     return "\n".join(lines)
