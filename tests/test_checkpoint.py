@@ -272,7 +272,7 @@ def test_the_newest_whole_one_is_named(tmp_path: Path, name: str, prefer: str) -
     with pytest.raises(ValueError, match=f"{way}{first}$"):
         load_checkpoint(tmp_path, prefer)
     (first / name).unlink()
-    with pytest.raises(ValueError, match=f"step-000003/{name}.*: use another checkpoint$"):
+    with pytest.raises(ValueError, match=f"step-000003/{name}.*: no checkpoint in .* is whole, so train again"):
         load_checkpoint(tmp_path, prefer)
     assert newest_whole(tmp_path) is None
 

@@ -234,9 +234,10 @@ def newest_whole(run: Path) -> Path | None:
 
 def _way_on(damaged: Path, prefer: str) -> str:
     """What to do about a damaged checkpoint: the newest whole one of the same run is named, with what goes on from it."""
-    whole = None if step_of(damaged) is None else newest_whole(damaged.parent)
-    if whole is None:
+    if step_of(damaged) is None:
         return "use another checkpoint"
+    if (whole := newest_whole(damaged.parent)) is None:
+        return f"no checkpoint in {damaged.parent} is whole, so train again in a new folder"
     return f"go on with the newest whole one, {'--resume ' if prefer == 'last' else ''}{whole}"
 
 
