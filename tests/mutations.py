@@ -146,8 +146,9 @@ TABLE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
                 "self.lengths[:, None] + torch.arange(1, n_new + 1)",
             ),
             ("cache: advance counts one", "self.lengths = self.lengths + n_new", "self.lengths = self.lengths + 1"),
-            ("cache: rollback goes on", "self.lengths = self.lengths - n", "self.lengths = self.lengths + n"),
-            ("cache: rollback below zero", "(self.lengths < n).any()", "(self.lengths < 0).any()"),
+            ("cache: rollback goes on", "self.lengths = shortened(self.lengths, n)", "self.lengths = self.lengths + n"),
+            ("cache: rollback below zero", "(left < 0) | (left > lengths)", "left > lengths"),
+            ("cache: rollback forwards", "(left < 0) | (left > lengths)", "left < 0"),
             (
                 "cache: select leaves the lengths",
                 "self.lengths = self.lengths[rows.cpu()]",

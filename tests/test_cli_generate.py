@@ -132,6 +132,20 @@ def test_prompts_from_a_file_and_from_standard_input(
     assert [table["text"] for table in again] == texts
 
 
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "with a byte order mark"])
+def test_standard_input_is_utf8_whatever_the_locale(
+    mark: bytes, room: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = mark + "café\n".encode()
+    (tmp_path / "prompts.txt").write_bytes(text)
+    how = ["--max-new-tokens", "3", "--prompt-file"]
+    wanted = one(capsys, room, "ngram", *how, str(tmp_path / "prompts.txt"))
+    assert wanted["prompt"] == "café"
+    for locale in ("cp1252", "ascii"):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text), encoding=locale))
+        assert {**one(capsys, room, "ngram", *how, "-"), "seconds": 0} == {**wanted, "seconds": 0}
+
+
 def test_several_texts_have_a_line_between_them(room: Path, capsys: Capture) -> None:
     how = ["--prompt", "The", "--samples", "2", "--max-new-tokens", "9", "--seed", "7"]
     texts = [table["text"] for table in written(capsys, room, "ngram", *how)]
@@ -435,8 +449,8 @@ WITHOUT_TORCH = [
     ("beams and samples", f"{BEAMS} --samples 2", "--samples"),
     ("beams and stop", f"{BEAMS} --stop x", "--stop"),
     ("beams and draft", f"{BEAMS} --draft lookup", "--draft"),
-    ("beams and overflow", f"{BEAMS} --overflow slide", "--overflow"),
-    ("draft and overflow", "--draft lookup --overflow slide", "--overflow"),
+    ("beams and overflow", f"{BEAMS} --overflow slide", "--overflow slide and --beams"),
+    ("draft and overflow", "--draft lookup --overflow slide", "--overflow slide and --draft"),
     ("guesses without a draft", "--draft-tokens 3", "--draft"),
     ("no guesses", "--draft lookup --draft-tokens 0", "--draft-tokens"),
     ("two forms", f"{REGEX} --json-schema {{room}}/schema.json", "--json-schema"),
@@ -474,9 +488,22 @@ WITH_TORCH = [
     ("a bias of two tokens", "gpt --bias ab=3", "2 tokens"),
     ("bias of a strange character", "char --bias q=1", "'q'"),
     ("bias leaves nothing", f"gpt {REGEX} --bias a=-inf", "no token can be chosen"),
-    ("no room for the pattern", "gpt --regex a{20} --max-new-tokens 19", "20 tokens"),
+    (
+        "no room for the pattern",
+        "gpt --regex a{20} --max-new-tokens 19",
+        "20 tokens, behind the prompt there is room for 19",
+    ),
     ("no room for the pattern of beams", "gpt --beams 2 --regex a{50}", "50 tokens"),
-    ("no room in the context", "gpt --regex a{50} --overflow stop", "50 tokens"),
+    (
+        "no room in the context",
+        "gpt --regex a{50} --overflow stop",
+        "50 tokens, behind the prompt there is room for 48",
+    ),
+    (
+        "a form behind too long a prompt",
+        f"gpt --regex a+ --overflow stop --prompt {'x' * 60}",
+        "behind the prompt there is room for 0",
+    ),
     ("a pattern of strange characters", "char --regex q+", "no valid text"),
     ("a draft with other tokens", "gpt --draft {room}/char", "another tokenizer"),
     ("no such draft", "gpt --draft {room}/missing", "missing"),
@@ -541,8 +568,9 @@ def test_at_most_ten_flags_in_help(capsys: Capture) -> None:
 
 def test_standard_input_that_is_closed(room: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", None)
-    assert main(["generate", str(room / "gpt"), "--prompt-file", "-"]) == 2
-    assert "standard input is closed" in complaint(capsys)
+    for flag in ("--prompt-file", "--score", "--json-schema"):
+        assert main(["generate", str(room / "gpt"), flag, "-"]) == 2
+        assert f"{flag} -: standard input is closed" in complaint(capsys)
 
 
 def test_a_reader_that_leaves(room: Path, subprocess_env: dict[str, str]) -> None:
@@ -553,3 +581,45 @@ def test_a_reader_that_leaves(room: Path, subprocess_env: dict[str, str]) -> Non
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, env=subprocess_env, check=False)
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_what_is_impossible_is_null_in_json(tmp_path: Path, capsys: Capture) -> None:
+    tokenizer = ByteTokenizer()
+    ids = np.array([tokenizer.end_of_text, *tokenizer.encode("abab")])
+    config = NgramConfig(vocab_size=tokenizer.vocab_size, order=2, smoothing="maximum-likelihood")
+    save_checkpoint(tmp_path / "sure", CountedLM(NgramLM(config).fit(ids, tokenizer.end_of_text)), tokenizer)
+    (tmp_path / "text.txt").write_text("abz")
+
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{word} is not JSON")
+
+    assert main(["generate", str(tmp_path / "sure"), "--score", str(tmp_path / "text.txt"), "--json"]) == 0
+    table = json.loads(capsys.readouterr().out, parse_constant=refuse)
+    assert table["bits_per_byte"] is None
+    assert [value is None for value in table["log_probs"]] == [False, False, True]
+
+
+def test_guesses_that_come_with_the_first_token_are_not_speed(room: Path, capsys: Capture) -> None:
+    """A model that guesses for itself is right five times in the first round: after it nothing is written."""
+    how = ["--prompt", "The", "--temperature", "0", "--stats", "--draft", str(room / "ngram"), "--max-new-tokens"]
+    stats = one(capsys, room, "ngram", *how, "5")["stats"]
+    assert stats["tokens_per_round"] == 5 and stats["decode_tokens_per_second"] is None
+    assert one(capsys, room, "ngram", *how, "6")["stats"]["decode_tokens_per_second"] > 0
+
+
+def test_a_text_ends_before_any_special_token(tmp_path: Path, capsys: Capture) -> None:
+    tokenizer = ByteTokenizer().with_specials(["<|end|>"])
+    ids = np.array([tokenizer.end_of_text, *tokenizer.encode("abc"), tokenizer.special_tokens["<|end|>"]] * 9)
+    model = NgramLM(NgramConfig(vocab_size=tokenizer.vocab_size, order=3)).fit(ids, tokenizer.end_of_text)
+    save_checkpoint(tmp_path / "signals", CountedLM(model), tokenizer)
+    for more in ([], ["--draft", "lookup"], ["--beams", "2"]):
+        table = one(capsys, tmp_path, "signals", *([] if "--beams" in more else ["--temperature", "0"]), *more)
+        assert (table["text"], table["reason"]) == ("abc", "stop token"), more
+
+
+def test_a_kernel_that_is_missing_is_said(room: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("minilm.cli.writing.why_not", lambda: "no compiler")
+    how = ["generate", str(room / "gpt"), "--max-new-tokens", "2"]
+    for more, said in ([], ""), (["--fast"], "minilm: --fast does without its compiled kernel: no compiler\n"):
+        assert main([*how, *more]) == 0
+        assert capsys.readouterr().err == said

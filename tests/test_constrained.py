@@ -378,7 +378,7 @@ def test_budget_against_trying_everything(pattern: str) -> None:
 def test_budget_where_no_way_is_left() -> None:
     automaton = token_automaton(compile_pattern("(ab)+c"), [b"a", b"b", b"c"])
     assert automaton.distances[0] == 3
-    with pytest.raises(ValueError, match="budget is 2: the shortest valid text has 3 tokens"):
+    with pytest.raises(ValueError, match="the shortest valid text has 3 tokens, behind the prompt there is room for 2"):
         Constraint(automaton, start=0, budget=2)
     exact = Constraint(automaton, start=1, budget=3)
     assert exact(torch.zeros(1, 4), [[9, 0, 1]]).isfinite().tolist() == [[False, False, True, False]]

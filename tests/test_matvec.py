@@ -123,6 +123,24 @@ def test_what_the_kernel_cannot_compute_is_refused(x, numbers, scales, bias):
         kernel_product(x, numbers, scales, bias)
 
 
+def test_shapes_that_do_not_match_never_reach_the_kernel(monkeypatch):
+    """They would read or leave memory that is not theirs; torch says what is wrong."""
+    monkeypatch.setattr(matvec, "kernel_wins", lambda *_: True)
+    numbers, scales = torch.ones(6, 10, dtype=torch.int8), torch.ones(6, 5)
+    with torch.inference_mode():
+        assert product(torch.ones(2, 10), numbers, scales, torch.ones(6)).shape == (2, 6)
+        for x, matrix in (
+            (torch.ones(2, 5), (torch.ones(6, 10),)),
+            (torch.ones(2, 20), (numbers, scales)),
+            (torch.ones(2, 10), (torch.ones(6, 10), None, torch.ones(4))),
+        ):
+            with pytest.raises(RuntimeError, match=r"shape|size"):
+                product(x, *matrix)
+        for wrong in (torch.ones(6, 6), torch.ones(5, 5), torch.ones(7, 5)):
+            with pytest.raises(ValueError, match="the kernel multiplies"):
+                kernel_product(torch.ones(2, 10), numbers, wrong)
+
+
 def test_product_leaves_gradients_and_other_types_to_torch():
     x, weight = torch.randn(2, 4, requires_grad=True), torch.randn(3, 4, requires_grad=True)
     product(x, weight).sum().backward()

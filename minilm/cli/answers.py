@@ -47,8 +47,9 @@ class Printer:
         bits = bits_of(sum(answer.log_probs))
         if self.options.json:
             table = {"prompt": answer.prompt, "text": answer.text, "tokens": len(answer.ids), "bytes": n_bytes}
-            table |= {"bits_per_byte": bits / n_bytes, "log_probs": answer.log_probs}
-            print(json.dumps(table, ensure_ascii=False))
+            log_probs = [finite(log_prob) for log_prob in answer.log_probs]
+            table |= {"bits_per_byte": finite(bits / n_bytes), "log_probs": log_probs}
+            print(json.dumps(table, ensure_ascii=False, allow_nan=False))
             return
         print_costs(answer.ids, answer.log_probs, tokenizer)
         print(f"{bits / n_bytes:.3f} bits per byte: {bits:.1f} bits for {len(answer.ids)} tokens, {n_bytes} bytes")
@@ -59,6 +60,11 @@ def print_costs(ids: Sequence[int], log_probs: Sequence[float], tokenizer: Any) 
     print("bits    token")
     for token, log_prob in zip(ids, log_probs, strict=True):
         print(f"{bits_of(log_prob):<7.3f} {tokenizer.decode([token])!r}")
+
+
+def finite(number: float) -> float | None:
+    """The number, or None where it is infinite, for which JSON has no word: log p of what a model holds to be impossible."""
+    return number if math.isfinite(number) else None
 
 
 def bits_of(log_prob: float) -> float:

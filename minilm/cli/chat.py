@@ -8,7 +8,7 @@ from minilm.cli.options import Parser, make_config, seed
 from minilm.decoding.config import SampleConfig
 
 HELP = "/reset forgets what was said, /exit ends (Ctrl-D too), Ctrl-C stops an answer"
-UNTAUGHT = "this model has not been trained to chat: it goes on with a text in which a user and an assistant talk"
+UNTAUGHT = "this tokenizer has no chat tokens: the model goes on with a text in which a user and an assistant talk"
 
 
 def parser_of_chat() -> Parser:

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from minilm.cli.writing import StopDecoder, document, first_stop, load_writer
+from minilm.cli.writing import StopDecoder, document, first_stop, load_writer, signals
 from minilm.decoding.automaton import Automaton
 from minilm.decoding.batch import generate_batch
 from minilm.decoding.beam import Hypothesis, beam_search
@@ -66,9 +66,10 @@ class Meter:
         self.n_first += len(prompts)
         self.last, self.reading = time.perf_counter(), True
 
-    def token(self) -> None:
-        """A token has come. The first of each row comes out of reading the prompt."""
+    def token(self, with_first: bool = False) -> None:
+        """A token has come. The first of each row, and what comes with it (the guesses of a draft), is of reading the prompt."""
         now = time.perf_counter()
+        self.n_first += with_first
         if self.reading:
             self.prefill += now - self.last
         else:
@@ -210,7 +211,7 @@ def sampled_at_once(job: Job, rows: Sequence[Row]) -> list[Answer]:
     completions = generate_batch(
         job.model, prompts, job.config, options.max_new_tokens,
         seeds=[seed for _, seed in rows], processors=job.processors(prompts[0]),
-        stop_tokens=frozenset([tokenizer.end_of_text]),
+        stop_tokens=signals(tokenizer),
         stop=(lambda text: first_stop(text, stops) is not None) if stops else None, token_bytes=tokenizer.token_bytes,
         on_token=on_token, overflow=options.overflow, use_cache=not options.no_cache,
     )  # fmt: skip
@@ -232,11 +233,12 @@ def speculative(job: Job, rows: Sequence[Row]) -> Iterator[Answer]:
         stream = generate_speculative(
             job.model, draft, text, job.config, job.options.max_new_tokens,
             gamma=job.options.draft_tokens, generator=torch.Generator().manual_seed(seed),
-            processors=job.processors(text), stop_tokens=frozenset([job.tokenizer.end_of_text]),
+            processors=job.processors(text), stop_tokens=signals(job.tokenizer),
             report=job.report, use_cache=not job.options.no_cache,
         )  # fmt: skip
+        n_rounds = job.report.n_rounds
         for token in stream:
-            job.meter.token()
+            job.meter.token(with_first=bool(ids) and job.report.n_rounds == n_rounds + 1)
             ids.append(token)
             pieces.append(decoder.feed(token))
             job.show(pieces[-1])
@@ -274,7 +276,7 @@ def beams(job: Job, rows: Sequence[Row]) -> Iterator[Answer]:
         [found] = beam_search(
             job.model, [text], options.beams, options.max_new_tokens,
             length_penalty=options.length_penalty, n_best=options.n_best, processors=job.processors(text),
-            stop_tokens=frozenset([job.tokenizer.end_of_text]), use_cache=not options.no_cache,
+            stop_tokens=signals(job.tokenizer), use_cache=not options.no_cache,
         )  # fmt: skip
         yield from (beam_answer(job, prompt, text, hypothesis) for hypothesis in found)
 

@@ -24,10 +24,9 @@ CONFLICTS: list[tuple[str, tuple[str, ...], str]] = [
     ),
     (
         "beams",
-        (*DRAWN, "samples", "stop", "draft", "overflow"),
+        (*DRAWN, "samples", "stop", "draft"),
         "beam search draws nothing, it looks for the likeliest texts",
     ),
-    ("draft", ("overflow",), "speculative decoding ends where the context does"),
     ("regex", ("json_schema",), "a text has one form"),
     ("regex", ("stop", "bad_words"), "the text might not be finished"),
     ("json_schema", ("stop", "bad_words"), "the text might not be finished"),
@@ -84,7 +83,12 @@ def add_rare_flags(parser: Parser) -> None:
     parser.option("--n-best", type=int, metavar="N", rare=True, help="the N best of the beams (default: 1)")
     parser.option("--length-penalty", type=float, metavar="X", rare=True, help="above 0 = long texts gain (default: 1)")
     parser.option("--draft-tokens", type=int, metavar="N", rare=True, help="guesses at a time (default: 4)")
-    parser.option("--overflow", choices=("stop", "slide"), rare=True, help="when the context is full (default: slide)")
+    parser.option(
+        "--overflow",
+        choices=("stop", "slide"),
+        rare=True,
+        help="when the context is full (default: slide; --draft and --beams can only stop)",
+    )
     for name, help in (
         ("--no-cache", "recompute everything for each token (same text, slower)"),
         ("--log-probs", "the cost of each token in bits, as the model sees it; in JSON log p in nats"),
@@ -139,7 +143,10 @@ def check(options: argparse.Namespace) -> SampleConfig:
     if config.temperature == 0 and options.samples > 1:
         raise ValueError(f"--samples {options.samples} with --temperature 0: all would be the same text")
     check_texts(options)
-    options.overflow = options.overflow or ("stop" if {"draft", "beams"} & given else "slide")
+    ends = {"draft", "beams"} & given
+    if ends and options.overflow == "slide":
+        raise ValueError(f"--overflow slide and {flag(min(ends))}: it ends where the context does; leave one out")
+    options.overflow = options.overflow or ("stop" if ends else "slide")
     options.beam_search = "beams" in given
     return config
 
@@ -166,8 +173,6 @@ def read_prompts(options: argparse.Namespace) -> list[str]:
     path = options.prompt_file
     if path is None:
         return [options.prompt or ""]
-    if path == "-" and sys.stdin is None:
-        raise ValueError("--prompt-file -: standard input is closed")
     prompts = [line for line in read_text("--prompt-file", path).split("\n") if line]
     if not prompts:
         raise ValueError(f"--prompt-file {path} holds no prompt: write one a line")
@@ -175,12 +180,16 @@ def read_prompts(options: argparse.Namespace) -> list[str]:
 
 
 def read_text(name: str, path: str) -> str:
-    """The text of a file, or of standard input, with line feeds as line ends."""
+    """The text of a file, or of standard input, in UTF-8 whatever the locale, with line feeds as line ends."""
+    if path == "-" and sys.stdin is None:
+        raise ValueError(f"{name} -: standard input is closed")
     try:
         if path == "-":
+            if hasattr(sys.stdin, "reconfigure"):
+                sys.stdin.reconfigure(encoding="utf-8-sig", errors="strict")
             text = sys.stdin.read()
         else:
-            with open(path, encoding="utf-8") as file:
+            with open(path, encoding="utf-8-sig") as file:
                 text = file.read()
         text.encode()
     except UnicodeError:

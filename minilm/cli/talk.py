@@ -67,8 +67,11 @@ class Talk:
         while self.limit is not None and len(ids) + min(self.max_new_tokens, self.limit // 2) > self.limit:
             if len(turns) <= 2:  # only the new message is left
                 most = self.limit - min(self.max_new_tokens, self.limit // 2)
+                if not text and not self.system:
+                    raise ValueError(f"the model reads {self.limit} tokens at a time, which are too few to talk in")
+                what = "that is" if text else "--system takes"
                 raise ValueError(
-                    f"that is {len(ids)} tokens with what goes before it, there is room for {most}: shorten it"
+                    f"{what} {len(ids)} tokens with what goes before it, there is room for {most}: shorten it"
                 )
             turns, dropped = turns[2:], dropped + 2
             ids = self.form.encode([*self.system, *turns])

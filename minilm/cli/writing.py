@@ -1,6 +1,7 @@
 """Text from a model, as the verbs need it: the prompt becomes ids, the ids that come out become text."""
 
 import codecs
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from minilm.decoding.quantize import QuantizedLinear, product, quantize, to_int8
 from minilm.decoding.sampling import Sampler
 from minilm.fast.decode import use_kernels
 from minilm.fast.matvec import product as fast_product
-from minilm.fast.matvec import use_matvec
+from minilm.fast.matvec import use_matvec, why_not
 from minilm.runtime import pick_device
 from minilm.text.tokenizer import StreamDecoder, Tokenizer
 from minilm.training.checkpoint import Checkpoint, load_checkpoint
@@ -39,6 +40,8 @@ def load_writer(
         raise ValueError(f"{path} is counted ({model.kind}): --int8 and --fast are for the matrices of a network")
     if fast and place.type != "cpu":
         raise ValueError(f"--fast is for the CPU: leave it out on {place}")
+    if fast and (reason := why_not()):
+        print(f"minilm: --fast does without its compiled kernel: {reason}", file=sys.stderr)
     if int8:
         quantize(model, to_int8, fast_product if fast else product)
     if fast:
@@ -96,11 +99,16 @@ def stream_text(
     """
     check_vocabulary(model, tokenizer)
     sampler = Sampler(config or SampleConfig(), torch.Generator().manual_seed(seed), processors)
-    how = {"overflow": "slide", "stop_tokens": frozenset([tokenizer.end_of_text])} | how
+    how = {"overflow": "slide", "stop_tokens": signals(tokenizer)} | how
     decoder = StreamDecoder(tokenizer)
     for token in generate(model, document(tokenizer, prompt), sampler, max_new_tokens, **how):
         yield decoder.feed(token)
     yield decoder.flush()
+
+
+def signals(tokenizer: Tokenizer) -> frozenset[int]:
+    """The ids before which a text ends: special tokens say something to a program, and are not read by people."""
+    return frozenset(tokenizer.special_tokens.values())
 
 
 def document(tokenizer: Tokenizer, text: str) -> list[int]:

@@ -149,7 +149,8 @@ class Constraint:
         self, automaton: TokenAutomaton, start: int | Callable[[Sequence[int]], int], budget: int | None = None
     ) -> None:
         if budget is not None and budget < automaton.distances[0]:
-            raise ValueError(f"budget is {budget}: the shortest valid text has {automaton.distances[0]} tokens")
+            room = f"behind the prompt there is room for {max(budget, 0)}"
+            raise ValueError(f"the shortest valid text has {automaton.distances[0]} tokens, {room}")
         self.automaton, self.start, self.budget = automaton, start, budget
         self.states: dict[tuple[int, ...], int] = {}  # of the outputs of the last call
 

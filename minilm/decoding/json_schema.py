@@ -9,15 +9,17 @@ r"""A subset of JSON schema -> the regular expression of texts that are valid fo
     boolean, null
     any         enum, const; anyOf; a list of types; title, description, default, examples and $comment, which say nothing
 
-Every text of the language is valid for the schema. The reverse would be too much: what JSON leaves open is settled, so that
-**each value has one spelling** (numbers apart: 1, 1.0 and 1e0), and a model chooses among values, not among spellings.
+But for patterns with \S or \W, every text of the language is valid for the schema. The reverse would be too much: what JSON leaves
+open is settled, so that **each value has one spelling** (numbers apart: 1, 1.0 and 1e0), and a model chooses among values, not
+among spellings.
 
 * White space: one space after each comma and each colon, none elsewhere: what `json.dumps` writes.
 * Properties come in the order of the schema. Those that are not required may be left out; others cannot be added.
 * A string is written as UTF-8. Only `"`, `\` and the control characters are escaped, as short as possible: \n, \u001f.
 * An integer is 0, or has no zero in front. A number may also have a point and an exponent (e, with a minus or no sign).
 * Lengths count characters (code points); a pattern is read by `regular.py` and, as the standard says, may lie anywhere in
-  the string unless it begins with ^ and ends with $.
+  the string unless it begins with ^ and ends with $. There \s, \w and \d mean ASCII, so that \S and \W take a few characters
+  (spaces beyond ASCII) that the standard's do not.
 
 A schema without a type, recursion ($ref) and every other keyword are refused with an error that names the place.
 """

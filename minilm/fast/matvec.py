@@ -131,18 +131,27 @@ def why_not() -> str | None:
 
 
 def fits(x: Tensor, numbers: Tensor, scales: Tensor | None, bias: Tensor | None) -> bool:
-    """Whether the kernel can compute this product: types, places, layout, and nobody who asks for a gradient."""
+    """Whether the kernel can compute this product: types, shapes, places, layout, and nobody who asks for a gradient."""
+    n_out, n_in = numbers.shape
     return (
         x.dtype is torch.float32
+        and x.shape[-1] == n_in
         and x.is_cpu
         and numbers.is_cpu
         and numbers.dtype in TYPES
         and numbers.is_contiguous()
         and (scales is None) == (numbers.dtype is not torch.int8)
-        and (scales is None or (scales.dtype is torch.float32 and scales.is_contiguous()))
-        and (bias is None or (bias.dtype is torch.float32 and bias.is_contiguous()))
+        and (scales is None or all_scales(numbers, scales))
+        and (bias is None or (bias.dtype is torch.float32 and bias.shape == (n_out,) and bias.is_contiguous()))
         and not (torch.is_grad_enabled() and wants_gradient(x, numbers, scales, bias))
     )
+
+
+def all_scales(numbers: Tensor, scales: Tensor) -> bool:
+    """Whether these are as many scales as groups of equal size, of which the last may be shorter, take."""
+    n_out, n_in = numbers.shape
+    group = -(-n_in // scales.shape[1])
+    return scales.dtype is torch.float32 and scales.is_contiguous() and scales.shape == (n_out, -(-n_in // group))
 
 
 def wants_gradient(*tensors: Tensor | None) -> bool:
@@ -158,7 +167,7 @@ def kernel_product(x: Tensor, numbers: Tensor, scales: Tensor | None = None, bia
     if isinstance(found, str):
         raise NoKernel(found)
     n_in = numbers.shape[1]
-    if not fits(x, numbers, scales, bias) or x.shape[-1] != n_in:
+    if not fits(x, numbers, scales, bias):
         raise ValueError(
             f"the kernel multiplies x (..., {n_in}) in float32 by a contiguous matrix on the CPU without gradients, "
             f"int8 with scales; x is {tuple(x.shape)} in {x.dtype}, the matrix in {numbers.dtype}"
@@ -185,9 +194,17 @@ def torch_product(x: Tensor, numbers: Tensor, scales: Tensor | None = None, bias
         y = (x.to(torch.bfloat16) @ numbers.mT).to(x.dtype)
         return y if bias is None else y + bias
     if scales is not None:
-        group = -(-numbers.shape[1] // scales.shape[1])
-        numbers = numbers * scales.repeat_interleave(group, dim=1)[:, : numbers.shape[1]]
+        numbers = restored(numbers, scales)
     return functional.linear(x, numbers.to(x.dtype), bias)
+
+
+def restored(numbers: Tensor, scales: Tensor) -> Tensor:
+    """numbers (O, I), scales (O, groups) -> the matrix that is meant. The last group may be shorter than the others."""
+    matrix, group = numbers.to(scales.dtype, copy=True), -(-numbers.shape[1] // scales.shape[1])
+    n_whole = numbers.shape[1] // group
+    matrix[:, : n_whole * group].unflatten(1, (n_whole, group)).mul_(scales[:, :n_whole, None])
+    matrix[:, n_whole * group :].mul_(scales[:, n_whole:])
+    return matrix
 
 
 def product(x: Tensor, numbers: Tensor, scales: Tensor | None = None, bias: Tensor | None = None) -> Tensor:

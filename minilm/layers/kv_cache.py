@@ -57,9 +57,7 @@ class KVCache:
 
     def rollback(self, n: int | Tensor) -> None:
         """Forget the last n tokens of every row (or n[b] of row b)."""
-        if bool((self.lengths < n).any()):
-            raise ValueError(f"rollback of {n} tokens, but the rows hold {self.lengths.tolist()}")
-        self.lengths = self.lengths - n
+        self.lengths = shortened(self.lengths, n)
 
     def select(self, rows: Tensor) -> None:
         """Keep these rows, in this order; a row may be named several times (beam search, or rows that have finished)."""
@@ -89,3 +87,11 @@ def with_slots(store: Tensor, n: int) -> Tensor:
     larger = store.new_zeros(*store.shape[:2], n, store.shape[3])
     larger[:, :, : store.shape[2]] = store
     return larger
+
+
+def shortened(lengths: Tensor, n: int | Tensor) -> Tensor:
+    """The lengths (B,) of rows that forget their last n (or n[b]) tokens. ValueError where a row has fewer, and for n below 0."""
+    left = lengths - n
+    if bool(((left < 0) | (left > lengths)).any()):
+        raise ValueError(f"rollback of {n} tokens, but the rows hold {lengths.tolist()}")
+    return left

@@ -13,6 +13,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from minilm.layers.kv_cache import shortened
 from minilm.layers.recurrent import RecurrentLayer, State
 
 FIRST_SLOTS = 64  # of a cache that grows
@@ -124,9 +125,7 @@ class StateCache:
 
     def rollback(self, n: int | Tensor) -> None:
         """Forget the last n tokens of every row (or n[b] of row b)."""
-        if bool((self.lengths < n).any()):
-            raise ValueError(f"rollback of {n} tokens, but the rows hold {self.lengths.tolist()}")
-        self.lengths = self.lengths - n
+        self.lengths = shortened(self.lengths, n)
 
     def select(self, rows: Tensor) -> None:
         """Keep these rows, in this order; a row may be named several times (beam search, or rows that have finished)."""

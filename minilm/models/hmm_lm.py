@@ -12,6 +12,7 @@ from torch import Tensor
 
 from minilm.classical.config import HMMConfig
 from minilm.classical.hmm import HMM
+from minilm.layers.kv_cache import shortened
 
 
 class BeliefCache:
@@ -46,9 +47,7 @@ class BeliefCache:
 
     def rollback(self, n: int | Tensor) -> None:
         """Forget the last n tokens of every row (or n[b] of row b)."""
-        if bool((self.lengths < n).any()):
-            raise ValueError(f"rollback of {n} tokens, but the rows hold {self.lengths.tolist()}")
-        self.lengths = self.lengths - n
+        self.lengths = shortened(self.lengths, n)
 
     def select(self, rows: Tensor) -> None:
         """Keep these rows, in this order; a row may be named several times (in beam search) or not at all."""
