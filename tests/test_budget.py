@@ -315,8 +315,19 @@ def test_a_trial_leaves_the_random_numbers_and_says_where_there_is_no_room(threa
         GPT(settings)
         raise MemoryError
 
-    assert trial_seconds(no_room, asked, IDS, lambda model: {}) == math.inf
-    assert torch.equal(torch.get_rng_state(), randomness)
+    def too_large(settings: Any) -> Any:
+        GPT(settings)
+        return torch.empty(2**60, dtype=torch.uint8)
+
+    for build in (no_room, too_large):
+        assert trial_seconds(build, asked, IDS, lambda model: {}) == math.inf
+        assert torch.equal(torch.get_rng_state(), randomness)
+
+    def broken(settings: Any) -> Any:
+        raise RuntimeError("something else")
+
+    with pytest.raises(RuntimeError, match="something else"):
+        trial_seconds(broken, asked, IDS, lambda model: {})
 
 
 @pytest.mark.parametrize("slower", [0.82, 0.95, 1.0, 1.02, 1.5, 3.0])
@@ -513,6 +524,20 @@ def test_the_forecast_in_words(tmp_path: Path) -> None:
     assert "expected" not in dataclasses.replace(told, bits_per_byte=None).describe(now=0.0)
 
 
+def test_a_text_read_often_promises_no_more_than_one_read_four_times(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("To be, or not to be? " * 50_000)
+    prepared = prepare(load_corpus(str(tmp_path / "text.txt")), ByteTokenizer(), tmp_path)
+    model = GPT(GPTConfig(vocab_size=257, context_length=100, n_layers=1, d_model=8, n_heads=2))
+    a_read = len(prepared.learned) / (10 * 100)  # steps that read the text once
+    told = [
+        forecast(
+            model, TrainConfig(steps=round(times * a_read), minutes=1.0, threads=1, batch_size=10), prepared, 1000
+        ).bits_per_byte
+        for times in (3, 4, 8, 40)
+    ]
+    assert told[0] > told[1] and told[1] == pytest.approx(told[2], rel=0.01) and told[2] == told[3]
+
+
 def test_the_band_follows_the_measurements() -> None:
     """It holds them, falls with more text, is narrow enough to say something, and ends soon after they end."""
     for kind in ("gpt", "speedrun"):
@@ -551,3 +576,13 @@ def test_a_real_run_ends_in_the_band(kind: str, tmp_path: Path) -> None:
     told = forecast(model, dataclasses.replace(config, minutes=1.0), prepared, 10**6)
     low, high = told.bits_per_byte
     assert low < evaluate(model, prepared.validation, prepared.tokenizer, max_bytes=60_000).bits_per_byte < high
+
+
+def test_a_model_that_fails_while_it_is_timed_is_said_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], threads: None
+) -> None:
+    (tmp_path / "text.txt").write_text(TEXT * 50)
+    command = f"train --data {tmp_path}/text.txt --out {tmp_path}/run --model gpt --minutes 0.05 --threads 1"
+    assert main([*command.split(), "--tokenizer", "byte", "--norm-eps", "-1"]) == 3
+    said = capsys.readouterr().err
+    assert said.startswith("minilm: ") and "loss nan" in said and said.count("\n") == 1

@@ -115,6 +115,15 @@ def test_the_first_step_has_the_size_of_the_rate_and_a_zero_gradient_none() -> N
     assert torch.equal(table[[0, 2]], torch.zeros(2, 6))
 
 
+@pytest.mark.parametrize("size", [1e-12, 1e-22, 1e-24, 1e-40])
+def test_row_15_gradients_whose_squares_are_0_move_nothing_far(size: float) -> None:
+    table, memory = torch.zeros(3, 6), {}
+    for _ in range(3):
+        values = torch.full((1, 6), size)
+        update_rows(table, torch.sparse_coo_tensor([[1]], values, (3, 6), check_invariants=True), memory, lr=0.5)
+        assert table.abs().max() <= 0.5 * 3
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_an_optimizer_steps_sparse_and_dense_side_by_side_and_its_memory_comes_back(dtype: torch.dtype) -> None:
     def run(breaks: bool) -> list[Tensor]:

@@ -296,6 +296,8 @@ def test_two_processes_in_one_run(room: Path, tmp_path: Path, capsys: Capture, s
         holder.communicate()
     assert main(["train", "--resume", str(run)]) == 0
     assert "has done all" in capsys.readouterr().out
+    assert main(["train", "--resume", str(run), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out).items() >= {"out": str(run), "kind": "gpt", "step": STEPS}.items()
 
 
 @pytest.mark.parametrize(

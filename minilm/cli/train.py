@@ -57,7 +57,7 @@ def parser_of_train(kind: str = "speedrun") -> Parser:
     parser = Parser(
         "train",
         "Train a model on a text. Everything about the run lies in the folder --out. What is said here of a model holds for "
-        f"{kind};\nminilm train --model KIND --help-all shows the options of another kind.",
+        f"{kind};\nminilm train --model KIND --help-all shows the options of another kind. --minutes chooses a shape that fits.",
         "minilm train --data my-novel.txt --minutes 2 --out checkpoints/novel",
     )
     parser.option("--data", metavar="TEXT", help="shakespeare, stories, or a file, folder, glob, .gz or .jsonl")
@@ -195,7 +195,8 @@ def begin(
         return with_kernels(about["plain"], model)
 
     if train_config.minutes is not None and kind not in CELLS:
-        settings, train_config = fitting_shape(kind, chosen, train_config, prepared, build, about["plain"], crew)
+        with in_order("train", out):
+            settings, train_config = fitting_shape(kind, chosen, train_config, prepared, build, about["plain"], crew)
     set_seed(train_config.seed)
     model = build(settings)
     if "vectors" in chosen:
@@ -235,12 +236,13 @@ def resume(directory: str, shard: bool, say: Any, as_json: bool) -> int:
     parts = parts_for(about["plain"], device, settings)  # as in `begin`, for the same bits
     model = build_model(kind, dataclasses.asdict(settings), checkpoint.model.arrays(), **parts).to(device)
     model = with_kernels(about["plain"], model)
-    if checkpoint.step >= train_config.steps:
-        say(f"{directory} has done all {train_config.steps:,} steps of its plan")
-        return 0
     seconds, minutes = checkpoint.state.get("seconds"), train_config.minutes
-    if minutes is not None and isinstance(seconds, float) and seconds >= 60 * minutes:
-        say(f"{directory} has used all {minutes:g} minutes of its plan")
+    late = minutes is not None and isinstance(seconds, float) and seconds >= 60 * minutes
+    if late or checkpoint.step >= train_config.steps:
+        done = f"used all {minutes:g} minutes" if late else f"done all {train_config.steps:,} steps"
+        say(f"{directory} has {done} of its plan")
+        if as_json:
+            print(json.dumps({"out": str(run_folder), "kind": kind, "step": checkpoint.step, "seconds": seconds}))
         return 0
     say(f"going on after step {checkpoint.step:,} of {train_config.steps:,}")
     with crew_of(run_folder, device, shard) as crew:

@@ -26,7 +26,7 @@ from minilm.training.config import TrainConfig
 from minilm.training.loop import ALONE, Crew, train
 from minilm.training.loss import LossFunction, next_token_loss
 from minilm.training.prepare import Prepared
-from minilm.training.sizes import Candidate, expected_bits, fitting_steps
+from minilm.training.sizes import EPOCHS, Candidate, expected_bits, fitting_steps
 
 TIMED, MOST_TIMED = 0.02, 40  # part of the minutes in which steps are timed, and how many at most
 LOOKS = 0.1  # part of the minutes that looks at the validation text may take besides, where the plan may set them
@@ -102,8 +102,11 @@ def trial_seconds(
         model = build(candidate.settings)
         batches = Batches(ids, config.batch_size, candidate.settings.context_length, config.seed)
         return fastest_threads(model, batches, config, n_steps=3, timer=timer, **parts(model))[0]
-    except (torch.OutOfMemoryError, MemoryError):
-        return math.inf
+    except (MemoryError, RuntimeError) as error:
+        # torch has a class of its own for a GPU's memory, and for a CPU's only words
+        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error):
+            return math.inf
+        raise
     finally:
         restore_random_state(randomness)
 
@@ -219,5 +222,5 @@ def forecast(model: Any, config: TrainConfig, prepared: Prepared, max_bytes: int
         threads=config.threads,
         dtype=str(pick_dtype(config.dtype, next(model.parameters()).device)).removeprefix("torch."),
         look_seconds=n_looks * a_look,
-        bits_per_byte=expected_bits(model.kind, tokens * train.n_bytes / max(1, train.n_tokens)),
+        bits_per_byte=expected_bits(model.kind, train.n_bytes * min(EPOCHS, tokens / max(1, train.n_tokens))),
     )

@@ -45,7 +45,9 @@ class TrainConfig:
         "float32, bfloat16, or auto (bfloat16 where the hardware multiplies it)",
         choices=("auto", "float32", "bfloat16"),
     )
-    threads: int = option(0, "processor threads; 0 = measured", low=0, high=4096)
+    threads: int = option(
+        0, "processor threads; 0 = measured where minutes are given, else what torch takes", low=0, high=4096
+    )
     compile: bool = option(False, "make the model faster by torch.compile; the first step takes a minute longer")
 
     def __post_init__(self) -> None:

@@ -131,6 +131,8 @@ def train(
     numbers restored. With config.minutes the run ends when the time is up, and the warm-down follows the clock where
     that is ahead of the steps. Time spent in `evaluate` and `on_step` is not counted.
 
+    Batches that run out before config.steps end the run there, without a last evaluation.
+
     `crew` is who does the work of a step; several processes call this alike, each with its own model and batches.
 
     Raises TrainingFailed, before the weights are touched, if the loss or the gradient is infinite or not a number.

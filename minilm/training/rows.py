@@ -6,10 +6,10 @@ no gradient, and here also no step: its past steps do not carry it on.
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 BETA = 0.99  # memory of a row's squares, counted in its own reads
+EPS = 1e-10  # gradients far below it move nothing: their squares may be 0 in float32
 
 
 def update_rows(table: Tensor, gradient: Tensor, memory: dict[str, Any], lr: float) -> None:
@@ -27,5 +27,5 @@ def update_rows(table: Tensor, gradient: Tensor, memory: dict[str, Any], lr: flo
     reads = memory["reads"][rows] + 1
     square = memory["square"][rows].lerp(values.square().mean(1, keepdim=True), 1 - BETA)
     memory["reads"][rows], memory["square"][rows] = reads, square
-    size = (square / (1 - BETA**reads)).sqrt_().clamp_(min=torch.finfo(table.dtype).tiny)
+    size = (square / (1 - BETA**reads)).sqrt_().clamp_(min=EPS)
     table.index_add_(0, rows, values / size, alpha=-lr)
