@@ -522,6 +522,11 @@ def test_the_forecast_in_words(tmp_path: Path) -> None:
                  "1 thread(s), float32", "1,500 tokens", ":03, with 60 s", "2.00 to 2.25 bits per byte"):  # fmt: skip
         assert part in words
     assert "expected" not in dataclasses.replace(told, bits_per_byte=None).describe(now=0.0)
+    few = forecast(make_model(), config, prepared, 10**6, a_step_takes=0.2)  # 100 steps: 20 s of the 120
+    assert few.seconds == pytest.approx(20) and few.look_seconds == pytest.approx(told.look_seconds / 6)
+    few = dataclasses.replace(few, look_seconds=60.0, bits_per_byte=None).describe(now=0.0)
+    assert "100 steps in about 20 s" in few and ":01, with 60 s" in few
+    assert forecast(make_model(), config, prepared, 10**6, a_step_takes=3.0).seconds == 120
 
 
 def test_a_text_read_often_promises_no_more_than_one_read_four_times(tmp_path: Path) -> None:

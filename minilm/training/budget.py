@@ -177,6 +177,7 @@ class Forecast:
     batch_size: int
     steps: int
     minutes: float
+    seconds: float  # of optimisation, as expected: fewer than the minutes where few steps were asked for
     tokens: int  # targets of all steps
     epochs: float  # how many times through the text
     threads: int
@@ -186,11 +187,12 @@ class Forecast:
 
     def describe(self, now: float) -> str:
         """The plan in words; `now` is the time in seconds since 1970."""
-        end = time.strftime("%H:%M", time.localtime(now + 60.0 * self.minutes + self.look_seconds))
+        end = time.strftime("%H:%M", time.localtime(now + self.seconds + self.look_seconds))
+        takes = f"{self.minutes:g} minutes" if self.seconds > 54.0 * self.minutes else f"about {self.seconds:.0f} s"
         shape = ", ".join(f"{name} {value}" for name, value in self.shape.items())
         lines = [
             f"plan: {shape}, batch_size {self.batch_size}",
-            f"{self.steps:,} steps in {self.minutes:g} minutes, {self.threads} thread(s), {self.dtype}, measured on this "
+            f"{self.steps:,} steps in {takes}, {self.threads} thread(s), {self.dtype}, measured on this "
             f"machine: {self.tokens:,} tokens, {self.epochs:.2g} times through the text",
             f"ends at about {end}, with {self.look_seconds:.0f} s for the looks at the validation text",
         ]
@@ -200,8 +202,13 @@ class Forecast:
         return "\n      ".join(lines)
 
 
-def forecast(model: Any, config: TrainConfig, prepared: Prepared, max_bytes: int) -> Forecast:
-    """What the planned `config` means for this model and text; a look reads at most max_bytes of the validation side."""
+def forecast(
+    model: Any, config: TrainConfig, prepared: Prepared, max_bytes: int, a_step_takes: float = math.inf
+) -> Forecast:
+    """What the planned `config` means for this model and text; a look reads at most max_bytes of the validation side.
+
+    a_step_takes: seconds, as measured; without it the minutes are taken to be used.
+    """
     settings = model.config
     window = getattr(
         settings, "window", settings.context_length
@@ -209,7 +216,8 @@ def forecast(model: Any, config: TrainConfig, prepared: Prepared, max_bytes: int
     a_step = config.batch_size * window * config.accumulation
     tokens, train = config.steps * a_step, prepared.train
     n_looks = 1 + ((config.steps - 1) // config.eval_every if config.eval_every else 0)
-    a_look = 60.0 * (config.minutes or 0.0) * look_tokens(prepared, max_bytes) / tokens
+    seconds = min(60.0 * (config.minutes or 0.0), config.steps * a_step_takes)
+    a_look = seconds * look_tokens(prepared, max_bytes) / tokens
     names = ("n_layers", "d_model", "n_heads", "window" if hasattr(settings, "window") else "context_length")
     return Forecast(
         kind=model.kind,
@@ -217,6 +225,7 @@ def forecast(model: Any, config: TrainConfig, prepared: Prepared, max_bytes: int
         batch_size=config.batch_size * config.accumulation,
         steps=config.steps,
         minutes=config.minutes or 0.0,
+        seconds=seconds,
         tokens=tokens,
         epochs=tokens / len(prepared.learned),
         threads=config.threads,

@@ -65,12 +65,17 @@ def run_training(
         planned = resume.state.get("plan")
     elif config.minutes is not None:
         a_look = look_tokens(prepared, eval_bytes)
-        timer = functools.partial(step_seconds, crew=crew)
+        timed, measured = functools.partial(step_seconds, crew=crew), list[float]()
+
+        def timer(*arguments: Any) -> float:
+            measured.append(timed(*arguments))
+            return measured[-1]
+
         config = plan(
             model, batches, config, config.minutes, loss_function,
             free=free, look_tokens=a_look, least_steps=1, timer=timer,
         )  # fmt: skip
-        outlook = forecast(model, config, prepared, eval_bytes)
+        outlook = forecast(model, config, prepared, eval_bytes, min(measured, default=math.inf))
         planned = asdict(outlook)
         say(outlook.describe(time.time()))
         config = with_headroom(config) if "steps" in free else config
