@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import signal
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,7 +25,7 @@ from minilm.models.gpt import GPT
 from minilm.models.registry import build_model
 from minilm.text.corpus import load_corpus
 from minilm.text.tokenizer import ByteTokenizer
-from minilm.training import sizes
+from minilm.training import budget, sizes
 from minilm.training.batches import Batches
 from minilm.training.budget import (
     fastest_threads,
@@ -38,6 +39,7 @@ from minilm.training.budget import (
 from minilm.training.checkpoint import load_checkpoint
 from minilm.training.config import TrainConfig
 from minilm.training.loop import train
+from minilm.training.loss import next_token_loss
 from minilm.training.prepare import prepare, train_tokenizer
 from minilm.training.recipes import RECIPES, SHAPES
 from minilm.training.sizes import (
@@ -303,6 +305,23 @@ def test_the_plan_is_measured_and_leaves_everything_as_it_was(threads: None) -> 
     assert all(torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True))
     assert torch.equal(torch.get_rng_state(), randomness)
     assert batches.state() == where
+
+
+def test_slow_steps_are_not_timed_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where one step takes longer than all timing should, it is the only one, and its time the answer."""
+    model, batches = make_model(), make_batches()
+    losses = itertools.count(1)
+
+    def slow(model: Any, inputs: Any, targets: Any) -> Any:
+        next(losses)
+        time.sleep(0.1)
+        return next_token_loss(model, inputs, targets)
+
+    for longest, n in ((0.07, 1), (0.25, 3), (60.0, 6)):
+        monkeypatch.setattr(budget, "LONGEST", longest)
+        before = next(losses)
+        assert 0.1 <= step_seconds(model, batches, TrainConfig(threads=1, dtype="float32"), slow) < 5
+        assert next(losses) - before - 1 <= n
 
 
 def test_a_trial_leaves_the_random_numbers_and_says_where_there_is_no_room(threads: None) -> None:

@@ -32,6 +32,7 @@ TIMED, MOST_TIMED = 0.02, 40  # part of the minutes in which steps are timed, an
 LOOKS = 0.1  # part of the minutes that looks at the validation text may take besides, where the plan may set them
 MOST_LOOKS = 10
 WARMUP = 0.1  # most of the steps during which the learning rate may rise, where the plan may set it
+LONGEST = 10.0  # seconds after which the timing of steps ends, with the step that is being done
 HEADROOM = 0.25  # so many more steps than are expected may be done, where the machine turns out to be faster
 
 
@@ -43,12 +44,12 @@ def step_seconds(
     n_steps: int = 5,
     crew: Crew = ALONE,
 ) -> float:
-    """Seconds of one training step: the median of n_steps after one to warm up.
+    """Seconds of one training step: the median of n_steps after one to warm up, or of as many as LONGEST allows.
 
     Trained is a copy; model, batches and random numbers are afterwards as before.
     """
     where, randomness = batches.state(), random_state()
-    trial = dataclasses.replace(config, steps=n_steps + 1, minutes=None)
+    trial = dataclasses.replace(config, steps=n_steps + 1, minutes=LONGEST / 60.0)
     try:
         history = train(copy.deepcopy(model), batches, trial, loss_function=loss_function, progress=False, crew=crew)
     finally:
@@ -57,7 +58,7 @@ def step_seconds(
     if "interrupted" in history[-1]:
         signal.raise_signal(history[-1]["interrupted"])  # now it acts as it does outside of a step
     ends = [record["seconds"] for record in history]
-    return statistics.median(end - begin for begin, end in itertools.pairwise(ends))
+    return statistics.median([end - begin for begin, end in itertools.pairwise(ends)] or ends)
 
 
 StepTimer = Callable[..., float]  # as step_seconds; a test passes a clock of its own
