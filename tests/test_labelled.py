@@ -222,7 +222,7 @@ def test_random_tables_come_back(tmp_path):
 
 def test_tagged_columns_and_json(tmp_path):
     text = "-DOCSTART- -X- O\n\nAda NNP B-PER\nmet VB O\n. . O\n\n\nBo NNP B-PER\n"
-    expected = [(("Ada", " met", " ."), ("B-PER", "O", "O")), (("Bo",), ("B-PER",))]
+    expected = [(("Ada", " met", "."), ("B-PER", "O", "O")), (("Bo",), ("B-PER",))]
     assert load_tagged(put(tmp_path, "a.conll", text)) == expected
     assert load_tagged(put(tmp_path, "a.txt.gz", "\ufeff" + text.replace(" ", "\t").replace("\n", "\r\n"))) == expected
     rows = [{"words": ["Ada", "met", "."], "tags": ["B-PER", "O", "O"]}, {"words": ["Bo"], "tags": ["B-PER"]}]

@@ -1,5 +1,6 @@
 """`minilm evaluate`: how well a model predicts a text, in bits per byte; or how good it is at what it was taught."""
 
+import dataclasses
 import json
 
 from minilm.cli.options import Parser, seed
@@ -19,6 +20,19 @@ def run(arguments: list[str]) -> int:
         "--data", metavar="TEXT", help="a corpus or path; all of it is scored (default: the run's validation split)"
     )
     parser.option("--max-bytes", type=int, metavar="N", help="read only the first N bytes (default: all)")
+    parser.option(
+        "--text-column",
+        metavar="NAME",
+        rare=True,
+        help="the column of the texts (default: as in fine-tuning, or guessed)",
+    )
+    parser.option(
+        "--label-column",
+        metavar="NAME",
+        rare=True,
+        help="the column of the labels (default: as in fine-tuning, or guessed)",
+    )
+    parser.option("--base", metavar="DIR", rare=True, help="where the base of a LoRA adapter lies now, if it has moved")
     parser.option("--device", default="cpu", rare=True, help="auto, cpu, cuda or mps (default: cpu)")
     parser.option("--seed", type=seed, default=0, rare=True, help="accepted everywhere; evaluation draws nothing")
     parser.option("--json", action="store_true", help="one JSON object")
@@ -29,19 +43,26 @@ def run(arguments: list[str]) -> int:
     import torch
 
     from minilm.cli.word_vectors import refuse_vectors
+    from minilm.cli.writing import load_with_base
     from minilm.evaluation.evaluate import evaluate
     from minilm.runtime import pick_device
     from minilm.text.corpus import load_corpus
     from minilm.text.token_file import encode_corpus
-    from minilm.training.checkpoint import load_checkpoint
 
     device = pick_device(options.device)
-    checkpoint = load_checkpoint(options.checkpoint)
+    checkpoint = load_with_base(options.checkpoint, options.base)
     refuse_vectors(options.checkpoint, checkpoint.model)
-    if "finetune" in checkpoint.state:
+    columns = {name: value for name in ("text_column", "label_column") if (value := getattr(options, name)) is not None}
+    taught = checkpoint.state.get("finetune", {})
+    if columns and (taught.get("task") != "classify" or options.data is None):
+        raise ValueError(
+            "--text-column and --label-column are for the --data of a model that labels texts: leave them out"
+        )
+    if taught:
         from minilm.cli.skilled import judge_skill
 
         checkpoint.model.to(device)
+        checkpoint = dataclasses.replace(checkpoint, state={**checkpoint.state, "finetune": {**taught, **columns}})
         return judge_skill(checkpoint, options.data, options.json)
     if options.data is None and not checkpoint.state.get("data"):
         raise ValueError(f"{options.checkpoint} does not say what it was trained on: name a text with --data")

@@ -8,7 +8,10 @@ from typing import Any
 
 from minilm.cli.generate import read_text
 from minilm.cli.options import Parser, seed
+from minilm.tasks.labelled import Names, load_texts
+from minilm.tasks.tables import JSONS, TABLES
 
+FILES = tuple(suffix for suffix in TABLES + JSONS if suffix != ".txt")
 WORD = re.compile(r"\s*(?:[^\W_]+(?:['’-][^\W_]+)*|\S)")  # with the blanks before it; a mark is a word of its own
 
 
@@ -22,6 +25,15 @@ def run(arguments: list[str]) -> int:
     parser.option("checkpoint", help="a run's folder (its best checkpoint, else the last) or one checkpoint")
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="the texts (default: the lines of --data)")
     parser.option("--data", metavar="FILE", help="a text on each line, or CSV, TSV, JSONL; - is standard input")
+    parser.option(
+        "--text-column",
+        metavar="NAME",
+        rare=True,
+        help="the column of the texts (default: as in fine-tuning, or guessed)",
+    )
+    parser.option(
+        "--label-column", metavar="NAME", rare=True, help="a column of labels, which holds no texts (default: the same)"
+    )
     parser.option("--base", metavar="DIR", rare=True, help="where the base of a LoRA adapter lies now, if it has moved")
     parser.option("--device", default="cpu", rare=True, help="auto, cpu, cuda or mps (default: cpu)")
     parser.option("--seed", type=seed, default=0, rare=True, help="accepted everywhere; predicting draws nothing")
@@ -29,9 +41,13 @@ def run(arguments: list[str]) -> int:
     options = parser.read(arguments, intermixed=True)
     if bool(options.texts) == (options.data is not None):
         raise ValueError("give either texts or --data FILE: minilm predict checkpoints/my-critic 'A book to remember.'")
-    texts = options.texts or texts_of(options.data)
-    if empty := [i for i, text in enumerate(texts, 1) if not text.strip()]:
-        raise ValueError(f"text {empty[0]} of {len(texts)} is empty: there is nothing to judge")
+    columns = (options.text_column, options.label_column)
+    if columns != (None, None) and not is_table(options.data or ""):
+        raise ValueError(
+            f"--text-column and --label-column are for a table: give --data FILE, one of {', '.join(FILES)}"
+        )
+    if empty := [i for i, text in enumerate(options.texts, 1) if not text.strip()]:
+        raise ValueError(f"text {empty[0]} of {len(options.texts)} is empty: there is nothing to judge")
 
     from minilm.cli.word_vectors import refuse_vectors
     from minilm.cli.writing import load_with_base
@@ -40,6 +56,8 @@ def run(arguments: list[str]) -> int:
     checkpoint = load_with_base(options.checkpoint, options.base)
     model: Any = checkpoint.model
     refuse_vectors(options.checkpoint, model)
+    plan = checkpoint.state.get("finetune", {})
+    texts = options.texts or texts_of(options.data, columns, (plan.get("text_column"), plan.get("label_column")))
     kind = getattr(getattr(model, "model", model), "kind", model.kind)
     if kind not in SAY:
         raise ValueError(
@@ -52,12 +70,16 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-def texts_of(path: str) -> list[str]:
-    """The texts of a table, or the lines, of a file or standard input, that are not empty; ValueError if there is none."""
-    if path.lower().removesuffix(".gz").endswith((".csv", ".tsv", ".jsonl", ".json")):
-        from minilm.tasks.labelled import load_texts
+def is_table(path: str) -> bool:
+    """Is a file a table by its name? A .txt has a text on each line."""
+    return path.lower().removesuffix(".gz").endswith(FILES)
 
-        return load_texts(path, say=lambda line: print(line, file=sys.stderr))
+
+def texts_of(path: str, columns: Names = (None, None), likely: Names = (None, None)) -> list[str]:
+    """The texts of a table, or the lines, of a file or standard input, that are not empty; ValueError if there is none.
+    `columns` are those of texts and labels as they were named, `likely` as they were in fine-tuning."""
+    if is_table(path):
+        return load_texts(path, *columns, say=lambda line: print(line, file=sys.stderr), likely=likely)
     text = read_text("--data", path)
     lines = [line for line in text.splitlines() if line.strip()]
     if not lines:

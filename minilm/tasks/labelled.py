@@ -46,6 +46,7 @@ MOST_LABELS = 1000  # more look like a column of texts
 LEFT_OUT = {"unsup"}  # the folder of aclImdb whose texts have no label
 
 Say = Callable[[str], None]
+Names = tuple[str | None, str | None]  # of the columns of texts and of labels
 
 
 class Labelled(NamedTuple):
@@ -59,9 +60,11 @@ def load_labelled(
     label: str | None = None,
     header: bool | None = None,
     say: Say | None = None,
+    least: int = 2,
 ) -> list[Labelled]:
     """The labelled texts of a file or folder, in their order. `text` and `label` name columns, `header` says whether the first
-    row of a table names them (None: find out); `say` gets one line about what was read. ValueError for what is no such data.
+    row of a table names them (None: find out); `say` gets one line about what was read. ValueError for what is no such data, or
+    has fewer than `least` labels: to judge a model one is enough.
 
     A folder holds a folder for each label, or `train` and `test` that do so: then all of both is read.
     """
@@ -75,7 +78,7 @@ def load_labelled(
         table = read_table(path, TEXT_NAMES + LABEL_NAMES, True if named else header)
         examples, notice = read_columns(table, text, label, guess=header is None)
     kept = [example for example in examples if example.text]
-    check_labels(kept, shown(path))
+    check_labels(kept, shown(path), least)
     if say is not None:
         counts = ", ".join(f"{name}: {number}" for name, number in sorted(Counter(labels_of(kept)).items()))
         dropped = f"; {len(examples) - len(kept)} without text dropped" if len(kept) < len(examples) else ""
@@ -83,15 +86,42 @@ def load_labelled(
     return kept
 
 
-def load_texts(path: str | Path, say: Say | None = None) -> list[str]:
-    """The texts of a table, labelled or not: its column with a usual name, else the one with the longest cells."""
-    table = read_table(Path(path), TEXT_NAMES + LABEL_NAMES)
-    i = find_column(table, None, TEXT_NAMES)
+def load_texts(
+    path: str | Path,
+    text: str | None = None,
+    label: str | None = None,
+    say: Say | None = None,
+    likely: Names = (None, None),
+) -> list[str]:
+    """The texts of a table, labelled or not, from the column that `load_labelled` would take, or the only one; a row without
+    text is dropped. `text` and `label` name columns, those of `likely` are looked for first without; `say` gets one line about
+    what was read. ValueError for a table without texts."""
+    named = None if text is None and label is None else True
+    known = [*TEXT_NAMES, *LABEL_NAMES, *(name.casefold() for name in likely if name)]
+    table = read_table(Path(path), known, named, one_column=True)
+    if not table.rows:
+        raise ValueError(f"{table.source} has a header and no row under it: give a row for each text")
+    text, label = (
+        likely[k] if name is None and likely[k] in table.names else name for k, name in enumerate((text, label))
+    )
+    i = find_column(table, text, TEXT_NAMES)
+    if i is None and len(table.rows[0]) == 1:
+        i = 0
     if i is None:
-        i = max(range(len(table.rows[0])), key=lambda c: sum(len(str(row[c])) for row in table.rows))
+        i, j = pick_columns(table, None, label)
+        if not table.names and is_header(table, j):
+            table = first_row_names(table)
+    found = [text_of(row[i], place) for row, place in zip(table.rows, table.places, strict=True)]
+    kept = [one for one in found if one]
+    if not kept:
+        raise ValueError(
+            f"{table.source} holds no text in {column_name(table, i)}: give a row with words for each text"
+        )
     if say is not None:
-        say(f"{table.source}: texts from " + (f"column {table.names[i]!r}" if table.names else f"column {i + 1}"))
-    return [str(row[i]) for row in table.rows]
+        first = "" if table.names else ", the first row among them"
+        dropped = f"; {len(found) - len(kept)} without text dropped" if len(kept) < len(found) else ""
+        say(f"{table.source}: {len(kept)} texts from {column_name(table, i)}{first}{dropped}")
+    return kept
 
 
 def load_parts(path: str | Path) -> tuple[list[Labelled], list[Labelled]] | None:
@@ -144,8 +174,12 @@ def read_columns(table: Table, text: str | None, label: str | None, guess: bool)
     if not table.rows:
         raise ValueError(f"{table.source} has a header and no row under it: give a row for each example")
     examples = [example_of(row[i], row[j], place) for row, place in zip(table.rows, table.places, strict=True)]
-    taken = [f"column {table.names[c]!r}" if table.names else f"column {c + 1} of {len(table.rows[0])}" for c in (i, j)]
-    return examples, f"text from {taken[0]}, label from {taken[1]}"
+    return examples, f"text from {column_name(table, i)}, label from {column_name(table, j)}"
+
+
+def column_name(table: Table, column: int) -> str:
+    """A column for a message."""
+    return f"column {table.names[column]!r}" if table.names else f"column {column + 1} of {len(table.rows[0])}"
 
 
 def pick_columns(table: Table, text: str | None, label: str | None) -> tuple[int, int]:
@@ -181,35 +215,42 @@ def find_column(table: Table, wanted: str | None, usual: Sequence[str]) -> int |
 
 
 def is_header(table: Table, label: int) -> bool:
-    """Does the first row name the columns? Yes where its label is a word that no other row has, and others come again."""
+    """Does the first row name the columns? Yes where its label is a word that no other row has, and others come again or are
+    numbers."""
     first, *others = (str(row[label]).strip() for row in table.rows)
-    repeated = len(set(others)) < len(others)
-    return repeated and first not in others and not is_number(first)
+    alike = len(set(others)) < len(others) or (others != [] and all(map(is_number, others)))
+    return alike and first not in others and not is_number(first)
 
 
 def example_of(text: Any, label: Any, place: str) -> Labelled:
     """A row's example. ValueError where the text is no string, or has no label."""
-    if text is None or (isinstance(text, str) and not text.strip()):
+    text = text_of(text, place)
+    if not text:
         return Labelled("", "")
-    if not isinstance(text, str):
-        raise ValueError(f"{place} has a {type(text).__name__} for a text: give a string, or name another column")
     if isinstance(label, dict | list):
         raise ValueError(f"{place} has a {type(label).__name__} for a label: give a string or a number")
     name = "" if label is None else str(label).strip()
     if not name:
         raise ValueError(f"{place} has a text and no label: fill it in, or delete the row")
-    return Labelled(text.strip(), re.sub(r"^([+-]?\d+)\.0+$", r"\1", name))
+    return Labelled(text, re.sub(r"^([+-]?\d+)\.0+$", r"\1", name))
+
+
+def text_of(cell: Any, place: str) -> str:
+    """A row's text, "" where it has none. ValueError where it is no string."""
+    if cell is not None and not isinstance(cell, str):
+        raise ValueError(f"{place} has a {type(cell).__name__} for a text: give a string, or name another column")
+    return (cell or "").strip()
 
 
 # ---- labels
 
 
-def check_labels(examples: Sequence[Labelled], source: str) -> None:
-    """ValueError where the labels of a file cannot be learnt, or are no labels."""
+def check_labels(examples: Sequence[Labelled], source: str, least: int) -> None:
+    """ValueError where the labels of a file are fewer than `least`, or are no labels."""
     labels = sorted(set(labels_of(examples)))
     if not examples:
         raise ValueError(f"{source} holds no text: give a row or file with words for each example")
-    if len(labels) == 1:
+    if len(labels) < least:
         raise ValueError(f"{source} has one label only, {labels[0]!r}: a classifier needs examples of at least two")
     if len(labels) > MOST_LABELS or (len(labels) == len(examples) >= 10):
         raise ValueError(

@@ -3,14 +3,15 @@
     {"prompt": "Name a colour.", "answer": "Blue."}                                     JSON lines, CSV or TSV
     {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}   JSON lines
 
-In a table the columns may have other usual names (question, response ...), or none at all where there are just two.
+In a table the columns may have other usual names (question, response ...), or none at all where there are just two. In those
+of Alpaca, instruction, input and output, the prompt is the instruction, and behind a blank line the input, if there is one.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from minilm.tasks.labelled import Say, find_column
+from minilm.tasks.labelled import Say, find_column, text_of
 from minilm.tasks.tables import Table, read_table
 from minilm.text.chat import ROLES
 
@@ -33,12 +34,14 @@ def load_pairs(path: str | Path, prompt: str | None = None, answer: str | None =
     if "messages" in table.names and prompt is None and answer is None:
         return [pair_of(messages, place) for messages, place in conversations(table)]
     i, j = pick_columns(table, prompt, answer)
+    more = further_column(table, i, j) if prompt is None else None
     pairs = []
     for row, place in zip(table.rows, table.places, strict=True):
         for what, cell in (("prompt", row[i]), ("answer", row[j])):
             if not isinstance(cell, str) or not cell.strip():
                 raise ValueError(f"{place} has no text for its {what}: fill it in, or delete the row")
-        pairs.append(Pair(row[i].strip(), row[j].strip()))
+        further = "" if more is None else text_of(row[more], place)
+        pairs.append(Pair(row[i].strip() + (f"\n\n{further}" if further else ""), row[j].strip()))
     if not pairs:
         raise ValueError(f"{table.source} has a header and no row under it: give a row for each pair")
     return pairs
@@ -66,7 +69,9 @@ def where_found(table: Table) -> str:
     i, j = pick_columns(table, None, None)
     if not table.names:
         return f"its first row is no header: prompt from column {i + 1}, answer from column {j + 1}"
-    return f"prompt from column {table.names[i]!r}, answer from column {table.names[j]!r}"
+    more = further_column(table, i, j)
+    further = "" if more is None else f" and, where it is not empty, {table.names[more]!r}"
+    return f"prompt from column {table.names[i]!r}{further}, answer from column {table.names[j]!r}"
 
 
 def pick_columns(table: Table, prompt: str | None, answer: str | None) -> tuple[int, int]:
@@ -81,6 +86,14 @@ def pick_columns(table: Table, prompt: str | None, answer: str | None) -> tuple[
             f"{table.source} has the columns {there[:200]}: call two of them prompt and answer, in the first row"
         )
     return i, j
+
+
+def further_column(table: Table, prompt: int, answer: int) -> int | None:
+    """The column `input` beside that of `instruction`, as Alpaca has it: what is to be done, and with what."""
+    if not table.names or table.names[prompt].casefold() != "instruction":
+        return None
+    found = find_column(table, None, ("input",))
+    return None if found == answer else found
 
 
 def conversations(table: Table) -> list[tuple[list[Message], str]]:

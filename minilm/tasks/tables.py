@@ -9,7 +9,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ from minilm.text.documents import read_blocks, shown
 
 TABLES, JSONS = (".csv", ".tsv", ".tab", ".txt"), (".jsonl", ".ndjson", ".json")
 DELIMITERS = "\t,;|"
+BETWEEN_TEXTS = "\x1f"  # a sign that no text holds, for a file of one column
 SAMPLE = 200  # rows that decide how a file is written
 
 
@@ -30,9 +31,10 @@ class Table(NamedTuple):
     places: list[str]  # "line 3 of 'reviews.csv'", for each row
 
 
-def read_table(path: Path, known: Collection[str] = (), header: bool | None = None) -> Table:
+def read_table(path: Path, known: Collection[str] = (), header: bool | None = None, one_column: bool = False) -> Table:
     """The rows of a file. The first row of a table names the columns if `header`, or, by default, if one of its cells is in
-    `known` (in small letters); the caller may still decide otherwise. ValueError for what cannot be read."""
+    `known` (in small letters); the caller may still decide otherwise. `one_column` allows a table to have just one: then lines
+    whose commas are those of sentences are whole texts. ValueError for what cannot be read."""
     suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
     suffix = suffixes[-1] if suffixes else ""
     if suffix not in TABLES + JSONS:
@@ -42,11 +44,18 @@ def read_table(path: Path, known: Collection[str] = (), header: bool | None = No
     text = read_text(path)
     if suffix in JSONS:
         return json_table(text, shown(path))
-    rows, lines = cells_of(text, shown(path))
+    if not re.search(rf'[^\s"{DELIMITERS}]', text):
+        raise ValueError(f"{shown(path)} holds no text: give a row with words for each example")
+
+    def is_named(cells: list[str]) -> bool:
+        return any(cell.strip().casefold() in known for cell in cells) if header is None else header
+
+    if one_column and is_column(text, is_named):
+        rows, lines = column_of(text, shown(path))
+    else:
+        rows, lines = cells_of(text, shown(path))
     places = [f"line {line} of {shown(path)}" for line in lines]
-    if header is None:
-        header = any(cell.strip().casefold() in known for cell in rows[0])
-    if header:
+    if is_named(rows[0]):
         return Table(shown(path), tuple(name.strip() for name in rows[0]), rows[1:], places[1:])
     return Table(shown(path), (), rows, places)
 
@@ -89,6 +98,11 @@ def cells_of(text: str, source: str) -> tuple[list[list[str]], list[int]]:
             f"{source} has one column, or quotes that never close: put a tab, comma or semicolon between text and label, "
             'and write a quote inside a quoted text as ""'
         )
+    return even_rows(text, source, dialect)
+
+
+def even_rows(text: str, source: str, dialect: dict[str, Any]) -> tuple[list[list[str]], list[int]]:
+    """The rows of a file that is written so, all of one length, and the line where each begins."""
     rows, lines = [], []
     try:
         for line, row in records(text, **dialect):
@@ -106,6 +120,27 @@ def cells_of(text: str, source: str) -> tuple[list[list[str]], list[int]]:
                 f"{dialect['delimiter']!r} in quotes"
             )
     return rows, lines
+
+
+def is_column(text: str, is_named: Callable[[list[str]], bool]) -> bool:
+    """Has the file one column? Yes where nothing stands between cells, or only commas with a blank behind, as in sentences;
+    not where the first line names several columns."""
+    first = re.split(f"[{DELIMITERS}]", text.strip().splitlines()[0].replace('"', ""))
+    if plain_lines(text) or (len(first) > 1 and is_named(first)):
+        return False
+    dialect = best_dialect(text)
+    if dialect is None:
+        return True
+    rows = (row for _, row in islice(records(text, **dialect), SAMPLE))
+    return dialect["delimiter"] in ",;" and all(cell.startswith(" ") for row in rows for cell in row[1:])
+
+
+def column_of(text: str, source: str) -> tuple[list[list[str]], list[int]]:
+    """The rows of a file of one column, and the line where each begins."""
+    try:
+        return even_rows(text, source, {"delimiter": BETWEEN_TEXTS, "doublequote": True})
+    except ValueError:
+        return even_rows(text, source, {"delimiter": BETWEEN_TEXTS, "doublequote": False, "escapechar": "\\"})
 
 
 def plain_lines(text: str) -> tuple[list[list[str]], list[int]] | None:
@@ -132,6 +167,7 @@ def fewest_values(rows: list[list[str]]) -> int:
 
 def records(text: str, **dialect: Any) -> Iterator[tuple[int, list[str]]]:
     """(line where it begins, cells) of each row that has cells. csv.Error for a quote in the wrong place."""
+    csv.field_size_limit(2**31 - 1)  # a text may be as long as its file, which is in memory anyway
     reader = csv.reader(io.StringIO(text, newline=""), strict=True, **dialect)
     begins = 1
     for row in reader:
@@ -151,9 +187,9 @@ def best_dialect(text: str) -> dict[str, Any] | None:
                 rows = [row for _, row in islice(records(text, **dialect), SAMPLE)]
             except csv.Error:
                 continue
-            even = [row for row in rows if len(row) == len(rows[0])]
-            if len(rows[0]) < 2:
+            if not rows or len(rows[0]) < 2:
                 continue
+            even = [row for row in rows if len(row) == len(rows[0])]
             score = (len(even) / len(rows), -fewest_values(even))
             if score > best_score:
                 best, best_score = dialect, score
@@ -181,6 +217,8 @@ def json_table(text: str, source: str) -> Table:
         if re.search("[\ud800-\udfff]", json.dumps(item, ensure_ascii=False)):
             raise ValueError(f"{place} holds half of a surrogate pair, which is no text: take it out")
         names = names or tuple(item)
+        if not names:
+            raise ValueError(f'{place} is an object without names: write {{"text": ..., "label": ...}}')
         if missing := [name for name in names if name not in item]:
             raise ValueError(f"{place} lacks {missing[0]!r}: give each object the same names, {', '.join(names)}")
     return Table(source, names, [[item[name] for name in names] for _, item in items], [place for place, _ in items])
