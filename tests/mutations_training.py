@@ -59,8 +59,8 @@ TRAINING: list[tuple[str, str, list[tuple[str, str, str]]]] = [
             ("budget: batches move on", "        batches.restore(where)\n        restore", "        restore"),
             (
                 "budget: random numbers move on",
-                "math.inf\n    finally:\n        restore_random_state(randomness)\n",
-                "math.inf\n    finally:\n        pass\n",
+                "        raise\n    finally:\n        restore_random_state(randomness)\n",
+                "        raise\n    finally:\n        pass\n",
             ),
             ("budget: more steps than were asked", "min(fitting, config.steps))", "fitting)"),
             ("budget: the whole warm-up", "min(config.warmup, int(WARMUP * steps))", "config.warmup"),
