@@ -148,7 +148,6 @@ TABLE: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
             ("cache: advance counts one", "self.lengths = self.lengths + n_new", "self.lengths = self.lengths + 1"),
             ("cache: rollback goes on", "self.lengths = shortened(self.lengths, n)", "self.lengths = self.lengths + n"),
             ("cache: rollback below zero", "(left < 0) | (left > lengths)", "left > lengths"),
-            ("cache: rollback forwards", "(left < 0) | (left > lengths)", "left < 0"),
             (
                 "cache: select leaves the lengths",
                 "self.lengths = self.lengths[rows.cpu()]",

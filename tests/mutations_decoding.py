@@ -406,6 +406,7 @@ DECODING: list[tuple[str, str, list[tuple[str, str, str]]]] = [
         "test_kv_cache.py::test_fork_and_select_make_rows_that_know_nothing_of_each_other[learned] "
         "test_kv_cache.py::test_bytes_are_those_of_the_arrays",
         [
+            ("cache: rollback forwards", "(left < 0) | (left > lengths)", "left < 0"),
             ("cache: growth forgets", "    larger[:, :, : store.shape[2]] = store\n", ""),
             (
                 "cache: grows by one",
