@@ -1,6 +1,7 @@
 """What numbers say of a model: surprise and bits per byte, right labels, right answers. Standard library only."""
 
 import math
+import re
 import string
 import unicodedata
 from collections import Counter
@@ -133,16 +134,30 @@ def entities(tags: Sequence[str]) -> list[tuple[int, int, str]]:
     return found
 
 
+def are_bio(tags: Iterable[str]) -> bool:
+    """Whether all tags are BIO: O, or B or I, with a kind behind a dash or without any kinds.
+
+    >>> are_bio(["B-HERO", "I-HERO", "O"]), are_bio(["NOUN", "VERB"])
+    (True, False)
+    """
+    return all(re.fullmatch("O|[BI](-.+)?", one) for one in tags)
+
+
 def entity_f1(given: Sequence[Sequence[str]], truth: Sequence[Sequence[str]]) -> float:
     """How well names are found, from rows of BIO tags: 2 right / (given + true); right are the same words and the same kind.
 
     The measure of CoNLL-2003 (Tjong Kim Sang and De Meulder 2003). Where no name is true and none was given: 1.0.
+    ValueError for rows of other lengths, and for tags that are not BIO.
 
     >>> entity_f1([["B-HERO", "I-HERO", "B-THING"]], [["B-HERO", "O", "B-THING"]])
     0.5
     """
     if [len(row) for row in given] != [len(row) for row in truth]:
         raise ValueError("the rows of tags differ in length: give one tag for each word")
+    if other := [one for row in (*given, *truth) for one in row if not are_bio([one])]:
+        raise ValueError(
+            f"{other[0]!r} is no BIO tag, as O, B-x and I-x are: names cannot be read from it, use macro_f1"
+        )
     ours, theirs = ({(i, *name) for i, row in enumerate(rows) for name in entities(row)} for rows in (given, truth))
     return 2 * len(ours & theirs) / (len(ours) + len(theirs)) if ours or theirs else 1.0
 

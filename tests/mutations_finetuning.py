@@ -215,6 +215,17 @@ FINETUNING: list[tuple[str, str, list[tuple[str, str, str]]]] = [
         ],
     ),
     (
+        "minilm/finetuning/skills.py",
+        "test_finetune_figures.py::test_row_59_with_frozen_tables_a_model_learns_to_stop "
+        "test_finetune_figures.py::test_parts_of_speech_are_judged_by_macro_f1 "
+        "test_finetune_figures.py::test_the_answers_judged_are_drawn_from_all",
+        [
+            ("skills: a frozen table grows", " and not config.freeze:", ":"),
+            ("skills: names in any tags", "if are_bio(self.labels) else", "if True else"),
+            ("skills: the first answers are judged", "random.Random(0).sample(range(n), min(", "range(min("),
+        ],
+    ),
+    (
         "minilm/finetuning/sft.py",
         "test_sft.py::test_row_80_a_prompt_and_its_answer "
         "test_sft.py::test_row_80_every_turn_of_the_assistant_with_its_end_and_nothing_else",

@@ -2,8 +2,9 @@
 
 import pytest
 
-from minilm.finetuning.words import encode_words, join_words, tag_targets
+from minilm.finetuning.words import encode_words, tag_targets
 from minilm.text.bpe import BPETokenizer
+from minilm.text.joining import join_words
 from minilm.text.tokenizer import ByteTokenizer
 from minilm.training.loss import IGNORE
 

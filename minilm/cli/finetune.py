@@ -1,7 +1,6 @@
 """`minilm finetune`: a trained model and examples in, a model with a new skill in a folder out."""
 
 import dataclasses
-import functools
 import json
 import sys
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 from minilm.cli.options import Parser, make_config, read_options, seed
 from minilm.cli.run_folder import in_order, new_run, recall, recall_plan
 from minilm.finetuning.lora_config import LoRAConfig
-from minilm.finetuning.recipe import FROM_EPOCHS, LORA, RECIPE, WARMUP, FinetuneConfig
+from minilm.finetuning.recipe import FROM_EPOCHS, LORA, RECIPE, FinetuneConfig, schedule
 from minilm.training.config import TrainConfig
 from minilm.training.lock import lock_run
 
@@ -44,7 +43,12 @@ def parser_of_finetune() -> Parser:
         "minilm finetune checkpoints/my-gpt --task classify --data reviews.csv --out checkpoints/my-critic",
     )
     parser.add_argument("checkpoint", nargs="?", help="the trained model: a run's folder, or one checkpoint")
-    parser.option("--data", metavar="DATA", help="stories, stories:N, or a file or folder (default: stories)")
+    parser.option(
+        "--data",
+        metavar="DATA",
+        help="stories, stories:N, or a file or folder (default: stories); for classify also whole, silent, plain, mixed or "
+        "twins, from easy to hard; stories means mixed there",
+    )
     parser.option("--out", metavar="DIR", help="folder of the run (default: checkpoints/<data>-<task>)")
     parser.option(
         "--lora",
@@ -54,6 +58,7 @@ def parser_of_finetune() -> Parser:
         f"{LORA['epochs']:g} epochs at {LORA['learning_rate']}",
     )
     parser.option("--resume", metavar="DIR", help="go on with the run in this folder, by its own plan")
+    parser.option("--base", metavar="DIR", rare=True, help="with --resume: where the base of a LoRA adapter lies now")
     parser.option("--seed", type=seed, help="seed of the new weights, the split and the batches (default: 0)")
     parser.option(
         "--text-column", metavar="NAME", rare=True, help="the column of the texts (default: guessed, and said)"
@@ -71,14 +76,16 @@ def parser_of_finetune() -> Parser:
 
 def run(arguments: list[str]) -> int:
     """Parse the flags, read the examples, teach."""
-    chosen = read_options(parser_of_finetune(), arguments)
+    chosen = read_options(parser_of_finetune(), arguments, beside_resume=("base",))
     as_json = chosen.get("json", False)
     say = (lambda message: None) if as_json else print
     if chosen.get("resume"):
         from minilm.training.checkpoint import run_of
 
         with lock_run(run_of(chosen["resume"])):
-            return resume(chosen["resume"], say, as_json)
+            return resume(chosen["resume"], chosen.get("base"), say, as_json)
+    if "base" in chosen:
+        raise ValueError("--base is for --resume, to find the base of an adapter: a new run learns from CHECKPOINT")
     if not chosen.get("checkpoint"):
         raise ValueError("name the trained model: minilm finetune CHECKPOINT --task classify --data reviews.csv")
     if {"steps", "epochs"} <= chosen.keys():
@@ -112,20 +119,23 @@ def begin(
     as_json: bool,
 ) -> int:
     """A new run in the folder `out`: base, examples, learner, and then to `teach`."""
-    from minilm.cli.skilled import describe, load_base, load_data, simple_methods, untrained
-    from minilm.finetuning.skills import skill_for
+    from minilm.cli.skilled import describe, load_base, load_data, refuse_share, simple_methods, untrained
+    from minilm.finetuning.skills import learner, skill_for
     from minilm.runtime import whole_file
     from minilm.training.verify import describe_files
 
     base = load_base(chosen["checkpoint"], chosen.get("device", "auto"))
     columns = (chosen.get("text_column"), chosen.get("label_column"))
+    if "kept_aside" in chosen and config.task == "classify":
+        refuse_share(data_name)
     data = load_data(data_name, config.task, config.kept_aside, train_config.seed, columns, say)
     skill = skill_for(config, data.labels, data.counts)
     before = untrained(base, skill, data.aside) if config.task == "generate" else None
     model, tokenizer = learner(base, skill, config, lora, train_config.seed)
-    simple = simple_methods(data, config.task)
+    simple = simple_methods(data, config.task, say)
+    taught = {**dataclasses.asdict(config), "text_column": columns[0], "label_column": columns[1]}
     about = {
-        "data": data_name, "device": chosen.get("device", "auto"), "finetune": dataclasses.asdict(config),
+        "data": data_name, "device": chosen.get("device", "auto"), "finetune": taught,
         "labels": data.labels, "counts": data.counts, "simple": simple, "before": before,
     }  # fmt: skip
     sides = {}
@@ -139,41 +149,8 @@ def begin(
     return teach(model, tokenizer, skill, sides, config, train_config, out, about, None, say, as_json)
 
 
-def learner(base: Any, skill: Any, config: FinetuneConfig, lora: LoRAConfig | None, seed: int) -> tuple[Any, Any]:
-    """The model that will learn, and its tokenizer. In a whole model a conversation gets tokens of its own; an adapter
-    cannot learn new rows of a table, and takes the base's tokenizer as it is."""
-    import torch
-
-    from minilm.finetuning.adapters import adapt
-    from minilm.finetuning.freezing import freeze_first
-    from minilm.finetuning.vocabulary import grow_vocabulary, with_chat_tokens
-    from minilm.runtime import set_seed
-
-    set_seed(seed)
-    generator, tokenizer = torch.Generator().manual_seed(seed), base.tokenizer
-    if lora is not None:
-        head = None if config.task == "generate" else functools.partial(skill.learner, generator=generator)
-        return adapt(base, lora, generator, head), tokenizer
-    model = skill.learner(base.model, generator)
-    if config.task == "generate":
-        tokenizer = with_chat_tokens(tokenizer)
-        grow_vocabulary(model, tokenizer.vocab_size, generator)
-    if config.freeze:
-        freeze_first(model, config.freeze)
-    return model, tokenizer
-
-
-def schedule(train_config: TrainConfig, config: FinetuneConfig, examples: Any, chosen: dict[str, Any]) -> TrainConfig:
-    """Steps, warm-up and looks from the number of examples, where nobody said otherwise: a look and a checkpoint an epoch."""
-    an_epoch = examples.batches(train_config.batch_size).n_batches
-    steps = max(1, round(config.epochs * an_epoch / train_config.accumulation))
-    a_look = max(1, an_epoch // train_config.accumulation)
-    found = {"steps": steps, "warmup": round(WARMUP * steps), "eval_every": a_look, "save_every": a_look}
-    return dataclasses.replace(train_config, **{name: value for name, value in found.items() if name not in chosen})
-
-
-def resume(directory: str, say: Any, as_json: bool) -> int:
-    """Go on with a run by the plan that its last checkpoint holds."""
+def resume(directory: str, base: str | None, say: Any, as_json: bool) -> int:
+    """Go on with a run by the plan that its last checkpoint holds; `base` is where the base of an adapter lies now."""
     from minilm.cli.doctor import refuse_wrong_device
     from minilm.fast.choose import parts_for
     from minilm.finetuning.examples import Examples
@@ -183,7 +160,11 @@ def resume(directory: str, say: Any, as_json: bool) -> int:
     from minilm.training.checkpoint import load_checkpoint
     from minilm.training.verify import check_files
 
-    checkpoint = load_checkpoint(directory, prefer="last")
+    moved = {} if base is None else {"base": base}
+    try:
+        checkpoint = load_checkpoint(directory, prefer="last", **moved)
+    except TypeError:  # no other kind has such a part
+        raise ValueError(f"{directory} is no adapter, which would need a base: leave out --base") from None
     run_folder = checkpoint.path.parent
     if "finetune" not in checkpoint.state:
         raise ValueError(
@@ -198,8 +179,10 @@ def resume(directory: str, say: Any, as_json: bool) -> int:
     place = pick_device(about["device"])
     refuse_wrong_device(place)
     part = parts_for(False, place, checkpoint.model.config)  # as in `run`, for the same bits
-    checkpoint = load_checkpoint(checkpoint.path, **part)
+    checkpoint = load_checkpoint(checkpoint.path, **part, **moved)
     model = checkpoint.model.to(place)
+    if base is not None:
+        model.config = dataclasses.replace(model.config, base=str(Path(base).resolve()))
     if config.freeze and model.kind != "adapted":
         freeze_first(model, config.freeze)
     sides = {side: Examples.load(run_folder / f"{side}.json") for side in ("train", "aside")}
@@ -247,26 +230,32 @@ def teach(
     if "interrupted" in last:
         print(f"minilm: finetune: interrupted and saved; go on with: minilm finetune --resume {out}", file=sys.stderr)
         return 128 + int(last["interrupted"])
-    best = load_checkpoint(out)
+    best = load_checkpoint(out, **({"base": model.config.base} if model.kind == "adapted" else {}))
     figures = skill.judge(best.model, tokenizer, sides["aside"])
-    show(figures, about, out, best.step, last, len(sides["aside"]), say, as_json)
-    pictures = "loss.png shows its way" + (", confusion.png its mistakes" if "confusion" in figures else "")
+    show(figures, about, out, best, last, len(sides["aside"]), say, as_json)
+    pictures = "loss.png shows its way" + (", confusion.png its mistakes" if can_draw(figures, about) else "")
     say(f"the run lies in {out} ({pictures}); now try: {NEXT[config.task].format(out=out)}")
     return 0
+
+
+def can_draw(figures: dict[str, Any], about: dict[str, Any]) -> bool:
+    """Whether the mistakes are a picture that can be read."""
+    return "confusion" in figures and len(about["labels"]) <= MOST_DRAWN
 
 
 def show(
     figures: dict[str, Any],
     about: dict[str, Any],
     out: Path,
-    step: int,
+    best: Any,
     last: dict[str, Any],
     n: int,
     say: Any,
     as_json: bool,
 ) -> None:
     """The figures, as sentences or JSON, and their pictures."""
-    from minilm.cli.skilled import in_words
+    from minilm.cli.skilled import in_words, step_was_chosen, which
+    from minilm.finetuning.skills import n_judged
     from minilm.plots.classification import plot_confusion
     from minilm.plots.loss import plot_loss
     from minilm.plots.picture import save
@@ -274,13 +263,15 @@ def show(
 
     unit = "nats per label" if about["labels"] else "nats per token"
     plot_loss(read_log(out / "log.jsonl"), out / "loss.png", unit, unit)
-    if "confusion" in figures and len(about["labels"]) <= MOST_DRAWN:
+    task = about["finetune"]["task"]
+    if can_draw(figures, about):
         save(plot_confusion(figures["confusion"], list(about["labels"])), out / "confusion.png")
     if as_json:
-        table = {"out": str(out), "best_step": step, "kept_aside": n, **figures}
+        table = {"out": str(out), "best_step": best.step, "kept_aside": n, "judged": n_judged(task, n), **figures}
         print(json.dumps({**table, "simple": about["simple"], "before": about["before"], **last}))
         return
-    say(f"on {n:,} examples it has not seen, after step {step:,} (the best): {in_words(figures)}")
+    by_them = " (the step was chosen by them)" if step_was_chosen(best) else ""
+    say(f"on {which(task, n)} it has not learned from, after step {best.step:,}{by_them}: {in_words(figures)}")
     for name, value in about["simple"].items():
         say(f"  for comparison, {name}: accuracy {value:.3f}")
     if about["before"]:

@@ -141,13 +141,18 @@ def read_toml(path: str | None) -> dict[str, Any]:
     return {key.replace("-", "_"): value for key, value in table.items()}
 
 
-def read_options(parser: Parser, arguments: Sequence[str]) -> dict[str, Any]:
-    """What was chosen, by the names of the options: in the TOML file of --config, or by flags, which win over it."""
+def read_options(
+    parser: Parser, arguments: Sequence[str], beside_resume: Collection[str] = ("shard",)
+) -> dict[str, Any]:
+    """What was chosen, by the names of the options: in the TOML file of --config, or by flags, which win over it.
+
+    ValueError for what a run that goes on has its own plan for: all but `beside_resume`.
+    """
     options = vars(parser.read(arguments))
     table = read_toml(options["config"])
     refuse_unknown(table, set(options) - {"config", "resume", "help_all"}, options["config"])
     chosen = {**table, **{name: value for name, value in options.items() if value is not None}}
-    beside = sorted(set(chosen) - {"resume", "json", "config", "help_all", "shard"})
+    beside = sorted(set(chosen) - {"resume", "json", "config", "help_all", *beside_resume})
     if chosen.get("resume") and beside:
         raise ValueError(f"--resume goes on by the plan of that run: leave out {beside[0]}")
     return chosen

@@ -11,7 +11,8 @@ from typing import Any
 from minilm.tasks.sentiment import FORMS
 
 N_STORIES = 2000  # examples of the story world, where no number is said
-WORLD = ("stories", *FORMS)  # its names: for classify also those of the forms of sentiment
+# The names of its data -> the form of sentiment, for classify, which alone has all of them: `stories` is a name of every task.
+FORM_OF = {"stories": "mixed", "whole": "stories", **{form: form for form in FORMS if form != "stories"}}
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,11 @@ def load_data(
 ) -> Data:
     """The data of a task: `stories` or `stories:N`, for classify also `twins:N` and the other forms, or a file or folder."""
     world, _, number = name.partition(":")
-    if world in WORLD and not Path(name).exists():
+    if world in FORM_OF and not Path(name).exists():
         return counted(*story_data(world, number, task, kept_aside, seed), task)
     if not Path(name).exists():
         raise ValueError(
-            f"--data {name} is neither a file or folder nor one of the built-in {', '.join(WORLD)}: check the path"
+            f"--data {name} is neither a file or folder nor one of the built-in {', '.join(FORM_OF)}: check the path"
         )
     if task == "classify":
         from minilm.tasks.cross_validation import split_labelled
@@ -52,7 +53,7 @@ def load_data(
         from minilm.tasks.tagged import load_tagged
 
         rows: list[Any] = load_tagged(name)
-        return counted(*share_out(rows, kept_aside, seed, lambda row: tuple(row.words)), task)
+        return counted(*learnable(*share_out(rows, kept_aside, seed, lambda row: row.words), say), task)
     from minilm.tasks.pairs import load_conversations
 
     rows = load_conversations(name, say=say)
@@ -71,7 +72,7 @@ def story_data(form: str, number: str, task: str, kept_aside: float, seed: int) 
 
     def draw(n: int, split: str) -> list[Any]:
         if task == "classify":
-            return labelled(n, seed, "mixed" if form == "stories" else form, split)
+            return labelled(n, seed, FORM_OF[form], split)
         if task == "tag":
             return list(tagged(n, seed, split))
         return [[*one.messages] for one in instructions(n, seed, split)]
@@ -98,6 +99,25 @@ def share_out(
     return sides
 
 
+def learnable(train: list[Any], aside: list[Any], say: Callable[[str], None]) -> tuple[list[Any], list[Any]]:
+    """(train, aside) of tagged sentences, after those with a tag that only stands aside have changed sides; but not all of them."""
+    known = {tag for row in train for tag in row.tags}
+    rare = {row.words for row in aside if not known.issuperset(row.tags)}
+    left = [row for row in aside if row.words not in rare]
+    if not rare or not left:
+        return train, aside
+    new = sorted({tag for row in aside for tag in row.tags} - known)
+    n = len(aside) - len(left)
+    say(f"{n:,} with a tag that no other example has, such as {new[0]!r}: learned from, and not kept aside")
+    return train + [row for row in aside if row.words in rare], left
+
+
+def refuse_share(name: str) -> None:
+    """ValueError for a share to keep aside of a folder that comes with its own test."""
+    if all((Path(name) / part).is_dir() for part in ("train", "test")):
+        raise ValueError(f"--kept-aside: {name} has a folder test, which is kept aside as it is: leave the option out")
+
+
 def counted(train: Sequence[Any], aside: Sequence[Any], task: str) -> Data:
     """The two sides with their labels; ValueError for one label only, or one that nobody could have learnt."""
     if task == "generate":
@@ -118,26 +138,32 @@ def labels_in(rows: Sequence[Any], task: str) -> list[str]:
     return [row.label for row in rows] if task == "classify" else [tag for row in rows for tag in row.tags]
 
 
-def simple_methods(data: Data, task: str) -> dict[str, float]:
-    """The accuracy, on what is kept aside, of methods that anybody would try first: what fine-tuning must be held against."""
+def simple_methods(data: Data, task: str, say: Callable[[str], None] = print) -> dict[str, float]:
+    """The accuracy, on what is kept aside, of methods that anybody would try first: what fine-tuning must be held against.
+    One that cannot learn from these examples is left out, and `say` is told."""
     if task == "generate":
         return {}
     truth = labels_in(data.aside, task)
     commonest = data.labels[max(range(len(data.labels)), key=lambda i: data.counts[i])]
     scores = {f"always {commonest!r}": truth.count(commonest) / len(truth)}
     if task == "classify":
+        from minilm.classical.bag_of_ngrams import BagOfNgrams
         from minilm.classical.logistic_regression import LogisticRegression
 
-        counted_words = LogisticRegression().fit([row.text for row in data.train], [row.label for row in data.train])
+        bag = BagOfNgrams()
+        if not any(any(bag.ngrams(row.text)) for row in data.train):
+            say("no text has a word of letters or digits: without a comparison with logistic regression on words")
+            return scores
+        counted_words = LogisticRegression(bag).fit([row.text for row in data.train], [row.label for row in data.train])
         given = counted_words.predict([row.text for row in data.aside])
         name = "logistic regression on words"
     else:
         tags: dict[str, Counter[str]] = {}
         for row in data.train:
             for word, tag in zip(row.words, row.tags, strict=True):
-                tags.setdefault(word, Counter())[tag] += 1
+                tags.setdefault(word.strip(), Counter())[tag] += 1
         known = {word: counts.most_common(1)[0][0] for word, counts in tags.items()}
-        given = [known.get(word, commonest) for row in data.aside for word in row.words]
+        given = [known.get(word.strip(), commonest) for row in data.aside for word in row.words]
         name = "each word's commonest tag"
     return {**scores, name: sum(a == b for a, b in zip(given, truth, strict=True)) / len(truth)}
 
@@ -184,7 +210,7 @@ def load_base(path: str, device: str) -> Any:
 
 
 def untrained(base: Any, skill: Any, rows: Any) -> dict[str, Any]:
-    """How good the trained model is before it was taught: asked in its own tokens, for those of a chat mean nothing to it yet."""
+    """How good the trained model is before it was taught: asked in its own tokens, for those of a chat say nothing yet."""
     examples = skill.examples(rows, base.tokenizer, base.model.config.context_length)
     return skill.judge(base.model, base.tokenizer, examples)
 
@@ -193,24 +219,43 @@ def judge_skill(checkpoint: Any, path: str | None, as_json: bool) -> int:
     """How good a model that was taught a skill is on the examples of a file, or on those kept aside: `minilm evaluate`."""
     from minilm.finetuning.examples import Examples
     from minilm.finetuning.recipe import FinetuneConfig
-    from minilm.finetuning.skills import skill_for
+    from minilm.finetuning.skills import n_judged, skill_for
 
-    config, labels = FinetuneConfig(**checkpoint.state["finetune"]), checkpoint.state["labels"]
+    taught, labels = checkpoint.state["finetune"], checkpoint.state["labels"]
+    config = FinetuneConfig(**taught)
     skill = skill_for(config, labels, [1] * len(labels))
     if path is None:
         examples = Examples.load(checkpoint.path.parent / "aside.json")
     else:
-        rows = rows_to_judge(path, config.task, labels, say=(lambda line: None) if as_json else print)
+        columns = (taught.get("text_column"), taught.get("label_column"))
+        rows = rows_to_judge(path, config.task, labels, columns, say=(lambda line: None) if as_json else print)
         examples = skill.examples(rows, checkpoint.tokenizer, checkpoint.model.config.context_length)
     figures = skill.judge(checkpoint.model, checkpoint.tokenizer, examples)
     if as_json:
-        print(json.dumps({"examples": len(examples), **figures}))
+        print(json.dumps({"examples": len(examples), "judged": n_judged(config.task, len(examples)), **figures}))
     else:
-        print(f"on {len(examples):,} examples: {in_words(figures)}")
+        by_them = "; its step was chosen by them" if path is None and step_was_chosen(checkpoint) else ""
+        print(f"on {which(config.task, len(examples))}{by_them}: {in_words(figures)}")
     return 0
 
 
-def rows_to_judge(path: str, task: str, labels: Sequence[str], say: Callable[[str], None]) -> list[Any]:
+def step_was_chosen(checkpoint: Any) -> bool:
+    """Whether a run chose the best of several checkpoints by the examples kept aside, which then flatter it a little."""
+    plan = checkpoint.state["train"]
+    return 0 < plan["eval_every"] < plan["steps"] and 0 < plan["save_every"] < plan["steps"]
+
+
+def which(task: str, n: int) -> str:
+    """How many examples the figures speak of, and of how many."""
+    from minilm.finetuning.skills import n_judged
+
+    judged = n_judged(task, n)
+    return f"{n:,} examples" if judged == n else f"{judged:,} of {n:,} examples"
+
+
+def rows_to_judge(
+    path: str, task: str, labels: Sequence[str], columns: tuple[str | None, str | None], say: Callable[[str], None]
+) -> list[Any]:
     """The examples of a file; ValueError for a label that the model does not know."""
     if not Path(path).exists():
         raise ValueError(f"--data {path} is not there: name a file or folder of examples as they were in fine-tuning")
@@ -221,7 +266,7 @@ def rows_to_judge(path: str, task: str, labels: Sequence[str], say: Callable[[st
     if task == "classify":
         from minilm.tasks.labelled import load_labelled
 
-        rows: list[Any] = load_labelled(path, say=say)
+        rows: list[Any] = load_labelled(path, *(columns if Path(path).is_file() else (None, None)), say=say, least=1)
     else:
         from minilm.tasks.tagged import load_tagged
 

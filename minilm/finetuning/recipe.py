@@ -1,9 +1,11 @@
 """How a model is taught a skill, as data: from this the flags of `minilm finetune` are made. No torch: `--help` is quick."""
 
-from dataclasses import dataclass
+import dataclasses
+from dataclasses import InitVar, dataclass
 from typing import Any
 
 from minilm.runtime import check_options, option
+from minilm.training.config import TrainConfig
 
 TASKS = ("classify", "tag", "generate")
 # Fields of TrainConfig where nobody says otherwise: gentle steps, so that what was learnt before is not washed away.
@@ -42,8 +44,25 @@ class FinetuneConfig:
     )
     smoothing: float = option(0.0, "part of the probability that every label gets (label smoothing)", low=0, high=0.99)
     balance: bool = option(False, "rare labels count for more, all labels alike in sum")
-    freeze: int = option(0, "blocks, from the input on, that stay as they are, with the embeddings; 0 = nothing", low=0)
+    freeze: int = option(
+        0,
+        "blocks, from the input on, that stay as they are, with the embeddings; answers are then taught in the tokens that the "
+        "model has, as with --lora; 0 = nothing",
+        low=0,
+    )
     layer_decay: float = option(1.0, "learning rate of each block / that of the block above it", low=0.001, high=1)
+    # A checkpoint keeps both beside the fields, for whoever reads such a table again.
+    text_column: InitVar[str | None] = None
+    label_column: InitVar[str | None] = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, text_column: str | None, label_column: str | None) -> None:
         check_options(self)
+
+
+def schedule(train_config: TrainConfig, config: FinetuneConfig, examples: Any, chosen: dict[str, Any]) -> TrainConfig:
+    """Steps, warm-up and looks from the number of examples, where nobody said otherwise: a look and a checkpoint an epoch."""
+    an_epoch = examples.batches(train_config.batch_size).n_batches
+    steps = max(1, round(config.epochs * an_epoch / train_config.accumulation))
+    a_look = max(1, an_epoch // train_config.accumulation)
+    found = {"steps": steps, "warmup": round(WARMUP * steps), "eval_every": a_look, "save_every": a_look}
+    return dataclasses.replace(train_config, **{name: value for name, value in found.items() if name not in chosen})

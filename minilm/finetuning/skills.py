@@ -1,24 +1,31 @@
-"""The skills that `minilm finetune` teaches: how examples become ids, which model answers, what is made small, how it is judged.
+"""The skills that `minilm finetune` teaches: how examples become ids, which model learns, what is made small, how it is judged.
 
 All have the same four parts, and differ in what an example is: a text and its label, words and their tags, or a conversation
 whose last message is the answer.
 """
 
 import copy
+import functools
+import random
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from minilm.finetuning.adapters import adapt
 from minilm.finetuning.examples import Examples
+from minilm.finetuning.freezing import freeze_first
 from minilm.finetuning.heads import SequenceClassifier, TokenClassifier
+from minilm.finetuning.lora_config import LoRAConfig
 from minilm.finetuning.losses import class_weights, label_loss
 from minilm.finetuning.predict import encode_text, outputs
 from minilm.finetuning.recipe import FinetuneConfig
 from minilm.finetuning.sft import answer, fitted, supervised, supervised_chat
+from minilm.finetuning.vocabulary import grow_vocabulary, with_chat_tokens
 from minilm.finetuning.words import encode_words, tag_targets
-from minilm.metrics import accuracy, confusion_matrix, entity_f1, exact_match, macro_f1, rouge_l, token_f1
+from minilm.metrics import accuracy, are_bio, confusion_matrix, entity_f1, exact_match, macro_f1, rouge_l, token_f1
+from minilm.runtime import set_seed
 from minilm.text.chat import CHAT_TOKENS, encode_prompt
 from minilm.text.tokenizer import Tokenizer
 from minilm.training.loss import IGNORE, LossFunction, next_token_loss
@@ -89,8 +96,9 @@ class Tag:
             words = [place for place, target in enumerate(targets) if target != IGNORE]
             given.append([self.labels[int(logits[place].argmax())] for place in words])
             truth.append([self.labels[targets[place]] for place in words])
-        right = accuracy([tag for row in given for tag in row], [tag for row in truth for tag in row])
-        return {"accuracy": right, "entity_f1": entity_f1(given, truth)}
+        flat = [tag for row in given for tag in row], [tag for row in truth for tag in row]
+        f1 = {"entity_f1": entity_f1(given, truth)} if are_bio(self.labels) else {"macro_f1": macro_f1(*flat)}
+        return {"accuracy": accuracy(*flat), **f1}
 
 
 class Answer:
@@ -115,7 +123,8 @@ class Answer:
 
     def judge(self, model: Any, tokenizer: Tokenizer, examples: Examples) -> dict[str, Any]:
         prompts, truth = [], []
-        for ids, targets in list(zip(examples.inputs, examples.targets, strict=True))[:JUDGED_ANSWERS]:
+        for i in drawn(len(examples)):
+            ids, targets = examples.inputs[i], examples.targets[i]
             start = last_answer(targets)
             prompts.append(ids[: start + 1])
             truth.append(tokenizer.decode(targets[start:-1]).strip())  # without its end
@@ -123,6 +132,16 @@ class Answer:
         pairs = list(zip(given, truth, strict=True))
         measures = {"exact_match": exact_match, "token_f1": token_f1, "rouge_l": rouge_l}
         return {name: sum(measure(*pair) for pair in pairs) / len(pairs) for name, measure in measures.items()}
+
+
+def drawn(n: int) -> list[int]:
+    """Which of n examples are answered: all, or JUDGED_ANSWERS of them, always the same ones, from anywhere in the file."""
+    return sorted(random.Random(0).sample(range(n), min(n, JUDGED_ANSWERS)))
+
+
+def n_judged(task: str, n: int) -> int:
+    """How many of n examples the figures of `judge` speak of."""
+    return len(drawn(n)) if task == "generate" else n
 
 
 def in_order(model: Any, examples: Examples) -> Iterator[Tensor]:
@@ -148,3 +167,20 @@ def skill_for(config: FinetuneConfig, labels: Sequence[str] = (), counts: Sequen
     if config.task == "generate":
         return Answer()
     return (Classify if config.task == "classify" else Tag)(config, labels, counts)
+
+
+def learner(base: Any, skill: Any, config: FinetuneConfig, lora: LoRAConfig | None, seed: int) -> tuple[Any, Any]:
+    """The model that will learn, and its tokenizer. In a whole model a conversation gets tokens of its own; an adapter
+    and a model with frozen tables cannot learn new rows, and take the base's tokenizer as it is."""
+    set_seed(seed)
+    generator, tokenizer = torch.Generator().manual_seed(seed), base.tokenizer
+    if lora is not None:
+        head = None if config.task == "generate" else functools.partial(skill.learner, generator=generator)
+        return adapt(base, lora, generator, head), tokenizer
+    model = skill.learner(base.model, generator)
+    if config.task == "generate" and not config.freeze:
+        tokenizer = with_chat_tokens(tokenizer)
+        grow_vocabulary(model, tokenizer.vocab_size, generator)
+    if config.freeze:
+        freeze_first(model, config.freeze)
+    return model, tokenizer

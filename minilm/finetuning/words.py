@@ -6,23 +6,9 @@ all of a word only at its last token, so that is the token which carries the tag
 
 from collections.abc import Sequence
 
+from minilm.text.joining import join_words
 from minilm.text.tokenizer import Tokenizer
 from minilm.training.loss import IGNORE
-
-CLOSING = set(".,;:!?)]}%…’'”")  # no blank before a word that begins with one of these
-
-
-def join_words(words: Sequence[str]) -> list[str]:
-    """The words as pieces of a text: with a blank before each, but for the first and before closing marks.
-
-    Words of which some bring a blank along ("Ada", " saw", " it", ".") are such pieces already.
-
-    >>> "".join(join_words(["Ada", "saw", "it", "."]))
-    'Ada saw it.'
-    """
-    if any(word[:1].isspace() for word in words):
-        return list(words)
-    return [word if i == 0 or word[:1] in CLOSING else f" {word}" for i, word in enumerate(words)]
 
 
 def encode_words(words: Sequence[str], tokenizer: Tokenizer, context_length: int) -> tuple[list[int], list[int]]:

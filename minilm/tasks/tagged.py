@@ -15,13 +15,14 @@ from minilm.tasks.labelled import MOST_LABELS
 from minilm.tasks.tables import JSONS, read_table, read_text
 from minilm.tasks.tagging import Tagged
 from minilm.text.documents import shown
+from minilm.text.joining import join_words
 
 COLUMNS = (".conll", ".bio", ".iob", ".txt", ".tsv")
 
 
 def load_tagged(path: str | Path) -> list[Tagged]:
-    """The sentences of a file. A word gets the blank before it that the file has lost, but for the first of a sentence; words
-    that bring blanks keep them. ValueError for what is no such data."""
+    """The sentences of a file. A word gets the blank before it that the file has lost, but for the first of a sentence and
+    closing marks; words that bring blanks keep them. ValueError for what is no such data."""
     path = Path(path)
     suffix = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
     if suffix not in COLUMNS + JSONS:
@@ -72,8 +73,5 @@ def json_sentences(path: Path) -> Iterator[Tagged]:
 
 
 def sentence(pairs: list[tuple[str, str]]) -> Tagged:
-    """Words and tags as a record; where no word brings its blank, each but the first gets one."""
-    words, tags = zip(*pairs, strict=True)
-    if not any(word != word.strip() for word in words):
-        words = (words[0], *(f" {word}" for word in words[1:]))
-    return Tagged(tuple(words), tuple(tags))
+    """Words and tags as a record; where no word brings its blank, each but the first and closing marks gets one."""
+    return Tagged(tuple(join_words([word for word, _ in pairs])), tuple(tag for _, tag in pairs))
