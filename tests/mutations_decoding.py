@@ -339,6 +339,9 @@ DECODING: list[tuple[str, str, list[tuple[str, str, str]]]] = [
     (
         "minilm/decoding/batch.py",
         "test_batch_generation.py::test_what_rows_share_is_read_once test_batch_generation.py::test_prefill_in_chunks "
+        "test_batch_generation.py::test_each_token_of_ragged_prompts_is_read_once "
+        "test_batch_generation.py::test_prompts_of_very_different_lengths_are_read_without_filling[rotary] "
+        "test_batch_generation.py::test_prompts_of_very_different_lengths_are_read_without_filling[rolling] "
         "test_batch_generation.py::test_pitfall_56_none_one_or_three_stop_tokens "
         "test_batch_generation.py::test_pitfall_55_finished_rows_are_not_computed_and_have_no_tail "
         "test_batch_generation.py::test_each_reason "
@@ -355,6 +358,11 @@ DECODING: list[tuple[str, str, list[tuple[str, str, str]]]] = [
                 "list(range(sum(not row.reason for row in live)))",
             ),
             ("batch: copies of other rows", "[texts.index(view) for view in views]", "[0 for view in views]"),
+            ("batch: who joins has read another's text", "[held - shared] * len(new)", "[0] * len(new)"),
+            ("batch: who joins forgets what is shared", "[held - shared] * len(new)", "[held] * len(new)"),
+            ("batch: rows stay the longest first", "[rows.index(i) for i in range(len(texts))]", "[*range(len(texts))]"),
+            ("batch: always filled up", "self.chunk < self.room or filling <= MOST_FILLED", "True"),
+            ("batch: a cache half read", "                self.cache = before\n", ""),
             ("batch: nothing is shared", "if self.cache is None or len(rows) == 1:", "if True:"),
             ("batch: all is shared", "common_prefix(texts[0], text[:-1]) for", "common_prefix(texts[0], text) for"),
             ("batch: chunks one longer", "min(self.chunk, self.room", "min(self.chunk + 1, self.room"),

@@ -9,6 +9,7 @@ import torch
 from decoding_models import KINDS, OTHERS, V, build, gpt, random_ids, random_prompt
 from torch import Tensor
 
+from minilm.decoding import batch
 from minilm.decoding.batch import Completion, generate_batch
 from minilm.decoding.config import SampleConfig
 from minilm.decoding.generate import generate
@@ -127,6 +128,35 @@ def test_what_rows_share_is_read_once() -> None:
         found = ids_of(generate_batch(model, prompts, AS_IT_IS, 3, seeds=seeds))
         assert model.shapes == expected
         assert found == [alone(model.model, row, AS_IT_IS, 3, seed) for row, seed in zip(prompts, seeds, strict=True)]
+
+
+@pytest.mark.parametrize("name", [*KINDS, *OTHERS])
+def test_prompts_of_very_different_lengths_are_read_without_filling(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each token once, the longest first; some share a beginning, some come twice, and each row is what it is alone."""
+    monkeypatch.setattr(batch, "MOST_FILLED", 0)
+    system = random_prompt(3)
+    cases = [
+        [[*system, *random_prompt(n, seed=n)] for n in (1, 5, 3, 3, 2, 5)],
+        [random_prompt(n, seed=n) for n in (1, 8, 1, 5)],
+    ]
+    cases.append([*cases[1], cases[1][1], cases[1][0]])
+    for prompts in cases:
+        model, seeds = build(name), list(range(len(prompts)))
+        expected = [alone(model, row, AS_IT_IS, 3, seed) for row, seed in zip(prompts, seeds, strict=True)]
+        assert ids_of(generate_batch(model, prompts, AS_IT_IS, 3, seeds=seeds)) == expected
+
+
+def test_each_token_of_ragged_prompts_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prompt of each single token beside a long one: 8 + V + 1 places, where filling would read V + 1 times 9."""
+    prompts = [random_prompt(9), *[[i] for i in range(V)]]
+    model = Noted(build("rotary"))
+    found = ids_of(generate_batch(model, prompts, GREEDY, 2))
+    assert model.shapes == [(1, 8), (V + 1, 1), (V + 1, 1)]
+    assert found == [alone(model.model, row, GREEDY, 2, 0) for row in prompts]
+    monkeypatch.setattr(batch, "MOST_FILLED", 0)
+    model, system = Noted(build("rotary")), random_prompt(3)
+    generate_batch(model, [[*system, 1, 2, 3, 4, 5], [*system, 6, 7], [*system, 8]], GREEDY, 2)
+    assert model.shapes == [(1, 3), (1, 3), (2, 1), (3, 1), (3, 1)]
 
 
 def test_prefill_in_chunks() -> None:

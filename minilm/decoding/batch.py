@@ -4,7 +4,8 @@ All rows go through the model together, one token a step. What they do not share
 and their ends:
 
 * A prompt of its own length fills its row from the left; shorter rows are filled up behind their end, where causality
-  hides the filling, and the cache forgets it at once. No position moves and no number changes.
+  hides the filling, and the cache forgets it at once. No position moves and no number changes. Where filling would be more
+  than MOST_FILLED tokens, long prompts are read first and the others join them.
 * What the prompts have in common at their beginning is read once, and a prompt that stands there several times (n samples
   of one prompt) as well: then the cache row is copied.
 * Each row has its own seed, from which each of its tokens takes one uniform.
@@ -26,6 +27,8 @@ from minilm.decoding.processors import Processor
 from minilm.decoding.reading import common_prefix, evaluating, next_logits_of_texts
 from minilm.decoding.sampling import sample
 from minilm.layers.basic import log_softmax
+
+MOST_FILLED = 64  # tokens of filling, about what the further calls of the model cost that would avoid it
 
 
 @dataclass(frozen=True)
@@ -206,10 +209,36 @@ class BatchReader:
         texts = list(dict.fromkeys(views))
         shared = min(common_prefix(texts[0], text[:-1]) for text in texts)
         self.read_all([texts[0][:shared]])
-        self.cache.select(torch.zeros(len(texts), dtype=torch.long))
+        filling = sum(max(map(len, texts)) - len(text) for text in texts)
+        if self.chunk < self.room or filling <= MOST_FILLED or not self.read_long_first(texts, shared):
+            self.cache.select(torch.zeros(len(texts), dtype=torch.long))
         if len(texts) < len(views):
             self.read_all([text[:-1] for text in texts])
             self.cache.select(torch.tensor([texts.index(view) for view in views]))
+
+    def read_long_first(self, texts: Sequence[Sequence[int]], shared: int) -> bool:
+        """Read all but the last token of each text, whose first `shared` tokens the cache's one row holds, without filling.
+
+        The longest are read alone until no more is left of them than of the next longest, then these join them, and so on.
+        Whoever joins is a copy of a row that has been read, rolled back to what all share. False, and nothing is read, where
+        the cache cannot be rolled back so far.
+        """
+        before, rows = self.cache.fork(), list[int]()
+        lengths = sorted({len(text) for text in texts}, reverse=True)
+        for length, following in zip(lengths, [*lengths[1:], shared + 1], strict=True):
+            new = [i for i, text in enumerate(texts) if len(text) == length]
+            held = int(self.cache.lengths[0])
+            self.cache.select(torch.tensor([*range(len(rows)), *[0] * len(new)]))
+            try:
+                self.cache.rollback(torch.tensor([0] * len(rows) + [held - shared] * len(new)))
+            except ValueError:
+                self.cache = before
+                return False
+            rows += new
+            left = following - 1 - shared
+            self.read_all([texts[i][: len(texts[i]) - 1 - left] for i in rows])
+        self.cache.select(torch.tensor([rows.index(i) for i in range(len(texts))]))
+        return True
 
     def read_all(self, texts: Sequence[Sequence[int]]) -> None:
         """Read all of these texts, one a row."""
