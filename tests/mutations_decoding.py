@@ -360,7 +360,11 @@ DECODING: list[tuple[str, str, list[tuple[str, str, str]]]] = [
             ("batch: copies of other rows", "[texts.index(view) for view in views]", "[0 for view in views]"),
             ("batch: who joins has read another's text", "[held - shared] * len(new)", "[0] * len(new)"),
             ("batch: who joins forgets what is shared", "[held - shared] * len(new)", "[held] * len(new)"),
-            ("batch: rows stay the longest first", "[rows.index(i) for i in range(len(texts))]", "[*range(len(texts))]"),
+            (
+                "batch: rows stay the longest first",
+                "[rows.index(i) for i in range(len(texts))]",
+                "[*range(len(texts))]",
+            ),
             ("batch: always filled up", "self.chunk < self.room or filling <= MOST_FILLED", "True"),
             ("batch: a cache half read", "                self.cache = before\n", ""),
             ("batch: nothing is shared", "if self.cache is None or len(rows) == 1:", "if True:"),
