@@ -159,4 +159,4 @@ def test_only_a_job_that_reads_is_given_the_rows() -> None:
 def test_the_help_names_it(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["bench", "--help"])
-    assert re.search(r"scaling \(\d+ minutes\)", capsys.readouterr().out) and np.diff(scaling.WIDTHS).min() > 0
+    assert re.search(r"scaling\s+\(\d+\s+minutes\)", capsys.readouterr().out) and np.diff(scaling.WIDTHS).min() > 0
