@@ -223,21 +223,22 @@ class BatchReader:
         Whoever joins is a copy of a row that has been read, rolled back to what all share. False, and nothing is read, where
         the cache cannot be rolled back so far.
         """
-        before, rows = self.cache.fork(), list[int]()
+        cache: Any = self.cache
+        before, rows = cache.fork(), list[int]()
         lengths = sorted({len(text) for text in texts}, reverse=True)
         for length, following in zip(lengths, [*lengths[1:], shared + 1], strict=True):
             new = [i for i, text in enumerate(texts) if len(text) == length]
-            held = int(self.cache.lengths[0])
-            self.cache.select(torch.tensor([*range(len(rows)), *[0] * len(new)]))
+            held = int(cache.lengths[0])
+            cache.select(torch.tensor([*range(len(rows)), *[0] * len(new)]))
             try:
-                self.cache.rollback(torch.tensor([0] * len(rows) + [held - shared] * len(new)))
+                cache.rollback(torch.tensor([0] * len(rows) + [held - shared] * len(new)))
             except ValueError:
                 self.cache = before
                 return False
             rows += new
             left = following - 1 - shared
             self.read_all([texts[i][: len(texts[i]) - 1 - left] for i in rows])
-        self.cache.select(torch.tensor([rows.index(i) for i in range(len(texts))]))
+        cache.select(torch.tensor([rows.index(i) for i in range(len(texts))]))
         return True
 
     def read_all(self, texts: Sequence[Sequence[int]]) -> None:
