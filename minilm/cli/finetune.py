@@ -152,19 +152,15 @@ def begin(
 def resume(directory: str, base: str | None, say: Any, as_json: bool) -> int:
     """Go on with a run by the plan that its last checkpoint holds; `base` is where the base of an adapter lies now."""
     from minilm.cli.doctor import refuse_wrong_device
+    from minilm.cli.writing import load_with_base
     from minilm.fast.choose import parts_for
     from minilm.finetuning.examples import Examples
     from minilm.finetuning.freezing import freeze_first
     from minilm.finetuning.skills import skill_for
     from minilm.runtime import pick_device
-    from minilm.training.checkpoint import load_checkpoint
     from minilm.training.verify import check_files
 
-    moved = {} if base is None else {"base": base}
-    try:
-        checkpoint = load_checkpoint(directory, prefer="last", **moved)
-    except TypeError:  # no other kind has such a part
-        raise ValueError(f"{directory} is no adapter, which would need a base: leave out --base") from None
+    checkpoint = load_with_base(directory, base, prefer="last")
     run_folder = checkpoint.path.parent
     if "finetune" not in checkpoint.state:
         raise ValueError(
@@ -179,7 +175,7 @@ def resume(directory: str, base: str | None, say: Any, as_json: bool) -> int:
     place = pick_device(about["device"])
     refuse_wrong_device(place)
     part = parts_for(False, place, checkpoint.model.config)  # as in `run`, for the same bits
-    checkpoint = load_checkpoint(checkpoint.path, **part, **moved)
+    checkpoint = load_with_base(checkpoint.path, base, **part)
     model = checkpoint.model.to(place)
     if base is not None:
         model.config = dataclasses.replace(model.config, base=str(Path(base).resolve()))

@@ -3,6 +3,7 @@
 import codecs
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -53,12 +54,12 @@ def load_writer(
     return model, checkpoint.tokenizer
 
 
-def load_with_base(path: str, base: str | None) -> Checkpoint:
-    """A checkpoint; that of an adapter with the folder where its base lies now, if --base says it."""
+def load_with_base(path: str | Path, base: str | None, **how: Any) -> Checkpoint:
+    """A checkpoint, loaded as `how` says; that of an adapter with the folder where its base lies now, if --base says it."""
     if base is None:
-        return load_checkpoint(path)
+        return load_checkpoint(path, **how)
     try:
-        return load_checkpoint(path, base=base)
+        return load_checkpoint(path, base=base, **how)
     except TypeError:  # no other kind has such a part
         raise ValueError(f"{path} is no adapter, which would need a base: leave out --base") from None
 
