@@ -25,6 +25,7 @@ VERBS = {
     "predict": "labels for texts, from a model that was taught them: minilm predict checkpoints/my-critic 'Not bad at all.'",
     "walk": "the main job: corpus, tokenizer, n-gram, GPT, ladder, samples",
     "search": "which options are best, and by more than chance: minilm search --data stories --grid n_layers=2,4 --seeds 3",
+    "mix": "join a trained model and an n-gram into one: minilm mix checkpoints/my-gpt --out checkpoints/both",
     "evaluate": "how well a model predicts a text: minilm evaluate checkpoints/my-gpt --data file.txt",
     "convert": "an adapter merged, or weights rounded to int8: minilm convert checkpoints/my-gpt --int8 --out checkpoints/small",
     "plot": "compare runs in a picture, also while they train: minilm plot checkpoints/gpt checkpoints/llama --out runs.png",

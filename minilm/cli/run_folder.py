@@ -11,6 +11,7 @@ from minilm.training.lock import LOCK, lock_run
 from minilm.training.storage import newest_first, step_of
 
 Plan = TypeVar("Plan")
+TOKENS = ("train.tokens", "validation.tokens")  # the two sides of the text, in the folder of the run
 
 
 class RunStopped(ValueError):
@@ -74,3 +75,16 @@ def recall_plan(checkpoint: Any, name: str, config: type[Plan]) -> Plan:
         return config(**recall(checkpoint, name)[name])
     except TypeError as error:
         raise ValueError(f"{checkpoint.path} has a plan that is not of this minilm ({error}): train anew") from None
+
+
+def text_of_run(checkpoint: Any) -> Any:
+    """Both sides of the text that a run of `minilm train` keeps in its folder; ValueError if they are not what was saved."""
+    from minilm.text.token_file import verify_token_file
+    from minilm.training.prepare import Prepared
+    from minilm.training.verify import check_files
+
+    folder, tokenizer = checkpoint.path.parent, checkpoint.tokenizer
+    files = recall(checkpoint, "files")["files"]
+    prepared = Prepared(tokenizer, *(verify_token_file(folder / name, tokenizer) for name in TOKENS))
+    check_files(folder, files)
+    return prepared

@@ -21,7 +21,7 @@ from minilm.cli.model_options import (
     refuse_foreign,
 )
 from minilm.cli.options import Parser, make_config, read_options, seed
-from minilm.cli.run_folder import in_order, new_run, recall, recall_plan
+from minilm.cli.run_folder import TOKENS, in_order, new_run, recall, recall_plan, text_of_run
 from minilm.cli.watching import WATCHED, Watch, read_watch, recall_watch, watching
 from minilm.cli.word_vectors import start_with, take_vectors, train_vectors
 from minilm.models.config import GPTConfig, SpeedrunConfig
@@ -31,7 +31,6 @@ from minilm.training.lock import lock_run
 from minilm.training.recipes import RECIPES
 
 MODELS = ("speedrun", "gpt", "llama", *CELLS, "ngram", "hmm", "glove")
-TOKENS = ("train.tokens", "validation.tokens")  # the two sides of the text, in the folder of the run
 STORED = {"llama": "gpt"} | dict.fromkeys(CELLS, "rnn")  # the kinds that checkpoints know by another name
 # The options of the run itself, which are no fields of a config.
 TYPES = {
@@ -209,10 +208,7 @@ def resume(directory: str, shard: bool, say: Any, as_json: bool) -> int:
     from minilm.cli.doctor import refuse_wrong_device
     from minilm.fast.choose import parts_for, with_kernels
     from minilm.models.registry import build_model
-    from minilm.text.token_file import verify_token_file
     from minilm.training.checkpoint import load_checkpoint
-    from minilm.training.prepare import Prepared
-    from minilm.training.verify import check_files
 
     checkpoint = load_checkpoint(directory, prefer="last")
     run_folder, kind = checkpoint.path.parent, checkpoint.model.kind
@@ -227,10 +223,7 @@ def resume(directory: str, shard: bool, say: Any, as_json: bool) -> int:
     if shard:
         check_shard(False, train_config.compile, recall_watch(checkpoint.state).sample_every)
     about = recall(checkpoint, "data", "device", "plain", "files", *({WATCHED} & set(checkpoint.state)))
-    prepared = Prepared(
-        checkpoint.tokenizer, *(verify_token_file(run_folder / name, checkpoint.tokenizer) for name in TOKENS)
-    )
-    check_files(run_folder, about["files"])
+    prepared = text_of_run(checkpoint)
     device, settings = device_of(about["device"]), checkpoint.model.config
     refuse_wrong_device(device, train_config.dtype, about["plain"], kind)
     parts = parts_for(about["plain"], device, settings)  # as in `begin`, for the same bits

@@ -1,0 +1,79 @@
+"""`minilm mix`: a trained network and an n-gram asked together, as one model that can be saved, measured and made to write."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from minilm.cli.options import Parser, seed
+from minilm.cli.run_folder import new_run, text_of_run
+
+NEURAL = ("gpt", "speedrun", "rnn")
+
+
+def run(arguments: list[str]) -> int:
+    """Parse the flags, count, fit, save, say what was gained."""
+    parser = Parser(
+        "mix",
+        "Join a trained model and an n-gram into one model, for generate, chat, evaluate and ladder. The n-gram is counted on\n"
+        "the text of the run; how far each of the two is trusted is fitted on training text that neither has learned from.",
+        "minilm mix checkpoints/my-gpt --out checkpoints/both",
+    )
+    parser.option("run", help="the folder of a run of minilm train")
+    parser.option(
+        "--how",
+        default="linear",
+        choices=("linear", "log-linear"),
+        help="linear averages the probabilities, log-linear multiplies powers of them (default: linear)",
+    )
+    parser.option(
+        "--order", type=int, metavar="N", help="tokens in the longest n-gram (default: the best on text kept aside)"
+    )
+    parser.option("--out", metavar="DIR", help="the new folder (default: that of the run, and -mixture)")
+    parser.option("--seed", type=seed, default=0, rare=True, help="accepted everywhere; mixing draws nothing")
+    parser.option("--json", action="store_true", help="one JSON object")
+    options = parser.read(arguments)
+
+    from minilm.classical.config import NgramConfig
+    from minilm.classical.ngram import NgramLM
+    from minilm.classical.tuning import tune_ngram
+    from minilm.cli.writing import load_language_model
+    from minilm.evaluation.evaluate import evaluate
+    from minilm.evaluation.mix import mix, mix_log_linear
+    from minilm.models.counted import CountedLM
+    from minilm.training.checkpoint import run_of, save_checkpoint
+
+    checkpoint = load_language_model(options.run)
+    model, tokenizer = checkpoint.model, checkpoint.tokenizer
+    if model.kind not in NEURAL:
+        raise ValueError(f"{options.run} holds a {model.kind} model: give the run of a network that minilm train made")
+    text, end = text_of_run(checkpoint), tokenizer.end_of_text
+    whole = run_of(options.run)
+    out = Path(options.out) if options.out else whole.with_name(f"{whole.name}-mixture")
+    with new_run(out):
+        how: dict[str, Any] = {} if options.order is None else {"order": options.order}
+        config = NgramConfig(vocab_size=tokenizer.vocab_size, **how)
+        config = config if how else tune_ngram(config, text.train.ids, end)
+        ngram = CountedLM(NgramLM(config).fit(text.train.ids, end))
+        join = mix if options.how == "linear" else mix_log_linear
+        both = join(model, ngram, text.learned, text.held_out, end)
+        bits = {
+            name: evaluate(one, text.validation, tokenizer).bits_per_byte
+            for name, one in (("network", model), ("ngram", ngram), ("both", both))
+        }
+        state = {"data": checkpoint.state.get("data"), "mix": {"of": str(checkpoint.path), "bits_per_byte": bits}}
+        save_checkpoint(out, both, tokenizer, step=checkpoint.step, validation=bits["both"], state=state)
+    trust = {"weight": both.config.weight} if options.how == "linear" else {"powers": both.config.powers}
+    if options.json:
+        print(json.dumps({"out": str(out), "kind": both.kind, "order": config.order, **trust, "bits_per_byte": bits}))
+        return 0
+    said = (
+        f"weight {both.config.weight:.3f}"
+        if options.how == "linear"
+        else "powers {:.2f}, {:.2f}".format(*both.config.powers)
+    )
+    print(f"{both.kind} with an n-gram of order {config.order}, {said} of the network")
+    print(
+        f"bits per byte on text not seen: network {bits['network']:.3f}, n-gram {bits['ngram']:.3f}, both {bits['both']:.3f}"
+    )
+    print(f"the model lies in {out}; now try: minilm generate {out} --prompt 'The'")
+    return 0
