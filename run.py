@@ -278,6 +278,7 @@ def start(arguments):
     if verb == "test":
         os.chdir(ROOT)
         return hand_over([python, "-P", "-m", "pytest", *arguments[1:]])
+    os.environ["MINILM_COMMAND"] = ME  # what minilm calls itself where it says what to type next
     # -P: a file of the user's named random.py or minilm.py is not taken for the real one.
     return hand_over([python, "-P", "-m", "minilm"] + (arguments or ["walk"]))
 

@@ -77,6 +77,7 @@ CLI_SUPPORT |= {
     "searching",
     "skilled",
     "talk",
+    "train_options",
     "watching",
     "word_vectors",
     "writing",

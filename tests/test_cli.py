@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +23,14 @@ import pytest
 from minilm.classical.config import HMMTraining, OneDiscount
 from minilm.cli.main import VERBS, main
 from minilm.cli.model_options import CONFIGS, names_of, options_of
-from minilm.cli.options import flag_of
-from minilm.cli.train import MODELS
+from minilm.cli.options import as_started, flag_of
+from minilm.cli.train_options import MODELS
 from minilm.models.config import GPTConfig
 from minilm.models.gpt import GPT
 from minilm.text.tokenizer import ByteTokenizer, CharTokenizer
-from minilm.training.checkpoint import save_checkpoint
+from minilm.training.checkpoint import load_checkpoint, save_checkpoint
 from minilm.training.config import TrainConfig
+from minilm.training.recipes import RECIPES
 from minilm.training.storage import MANIFEST
 
 Capture = pytest.CaptureFixture[str]
@@ -122,6 +124,7 @@ TOML = {
     "table": "[model]\nd_model = 16\n",
     "vocabulary": "vocab_size = true\n",
     "range": "dropout = 1.0\n",
+    "recipe": "recipe = 'magic'\n",
 }
 GOOD = "--data {room}/text.txt --out {room}/new"
 TRY = f"train {GOOD} {' '.join(SMALL)} --steps 2"
@@ -159,6 +162,10 @@ BAD = [
     ("vocabulary below 257", f"train {GOOD} --vocab-size 100 --steps 2", "--vocab-size"),
     ("order", f"train {GOOD} --model ngram --order 0", "--order is 0"),
     ("smoothing", f"train {GOOD} --model ngram --smoothing magic", "--smoothing is"),
+    ("vocabulary of bytes", f"{TRY} --vocab-size 300", "--vocab-size"),
+    ("recipe", f"{TRY} --recipe magic", "--recipe"),
+    ("recipe in TOML", f"{TRY} --config {{room}}/recipe.toml", "magic"),
+    ("recipe of a count", f"train {GOOD} --model ngram --recipe gpt", "--recipe"),
     ("optimizer", f"{TRY} --optimizer lion", "--optimizer is"),
     ("temperature not a number", "generate {room}/gpt --temperature nan", "temperature"),
     ("negative temperature", "generate {room}/gpt --temperature -1", "--temperature is -1"),
@@ -464,7 +471,9 @@ def test_the_help_of_a_kind_shows_its_options_and_what_is_taken(kind: str, capsy
         main(["train", "--model", kind, "--help-all"])
     text = " ".join(capsys.readouterr().out.split())
     no_flag = {"discounts", "cell", "no_token", "seed"}  # set by what else is chosen, or a flag of every kind
-    names = set().union(*map(names_of, (TrainConfig, HMMTraining, OneDiscount, *CONFIGS.values()))) - no_flag
+    names = set().union(*map(names_of, (TrainConfig, HMMTraining, OneDiscount, *CONFIGS.values()))) - no_flag | {
+        "recipe"
+    }
     assert {name for name in names if f"[{flag_of(name)} " in text} == options_of(kind) - no_flag
     rates = {"speedrun": "0.01", "gpt": "0.002", "llama": "0.002", "lstm": "0.01", "glove": "0.05"}
     if kind in rates:
@@ -626,6 +635,28 @@ def test_toml_and_flags_make_the_same_run(room: Path, tmp_path: Path) -> None:
     assert main([*command, "--steps", str(STEPS)]) == 0
     step = Path(f"step-{STEPS:06d}") / "weights.safetensors"
     assert (tmp_path / "run" / step).read_bytes() == (room / "gpt" / step).read_bytes()
+
+
+def test_a_model_is_trained_by_the_recipe_of_another(room: Path, tmp_path: Path) -> None:
+    """--recipe speedrun: its optimizer, rates and schedule; what is given besides wins, and the model is the chosen one."""
+    given = ("--recipe", "speedrun", "--learning-rate", "0.003")
+    assert train(room / "text.txt", tmp_path / "run", *given, "--steps", "1") == 0
+    checkpoint = load_checkpoint(tmp_path / "run")
+    expected = TrainConfig(**RECIPES["speedrun"] | {"learning_rate": 0.003, "batch_size": 3, "steps": 1, "threads": 1})
+    assert checkpoint.model.kind == "gpt" and expected.optimizer == "muon"
+    assert checkpoint.state["train"] == asdict(expected) | {"dtype": "float32"}
+
+
+@pytest.mark.parametrize("called", [None, "python3 run.py"])
+def test_what_to_type_next_is_what_was_typed(called: str | None, room: Path, capsys: Capture, monkeypatch) -> None:
+    if called:
+        monkeypatch.setenv("MINILM_COMMAND", called)
+    assert main(["convert", str(room / "gpt"), "--int8", "--out", str(room / f"int8-{called}")]) == 0
+    assert f"now try: {called or 'minilm'} generate {room}" in capsys.readouterr().out
+    assert as_started("minilm minilm") == f"{called or 'minilm'} minilm" and as_started("say minilm") == "say minilm"
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    assert f"example: {called or 'minilm'} train --data" in capsys.readouterr().out
 
 
 def test_a_saved_tokenizer_is_used(room: Path, tmp_path: Path, capsys: Capture) -> None:

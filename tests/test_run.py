@@ -98,6 +98,7 @@ def stage(tmp_path, monkeypatch):
     monkeypatch.setattr(run.sys, "prefix", str(tmp_path / "prefix"))
     (tmp_path / "prefix").mkdir()
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MINILM_COMMAND", "")  # what a start sets is gone after the test
     return stage
 
 
@@ -158,6 +159,11 @@ def test_second_start_is_only_the_command(stage, capsys):
     assert stage.start("train") == 0
     assert stage.commands == [[stage.run_py.VENV_PYTHON, "-P", "-m", "minilm", "train"]]
     assert capsys.readouterr() == ("", "")
+
+
+def test_minilm_is_told_what_it_was_called(stage):
+    stage.start("train")
+    assert os.environ["MINILM_COMMAND"] == "python3 run.py"
 
 
 def test_minilm_starts_where_the_user_is_and_pytest_in_the_checkout(stage):

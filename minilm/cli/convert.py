@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from minilm.cli.options import Parser, fresh_directory, seed, whole_or_nothing
+from minilm.cli.options import Parser, as_started, fresh_directory, seed, whole_or_nothing
 
 OF_TRAINING = ("train", "plan", "log", "files")  # of a checkpoint's state, what is only for going on with the training
 ASIDE = "aside.json"  # the examples by which `minilm evaluate` judges a model with a skill
@@ -65,7 +65,7 @@ def run(arguments: list[str]) -> int:
         print(json.dumps({"out": str(out), "kind": model.kind, "bytes_before": before, "bytes_after": after}))
         return 0
     print(f"{options.checkpoint}: {kind}, {before:,} bytes of weights")
-    print(f"{out}: {model.kind}, {after:,} bytes ({after / before:.0%}); now try: {next_step(model, out)}")
+    print(f"{out}: {model.kind}, {after:,} bytes ({after / before:.0%}); now try: {as_started(next_step(model, out))}")
     if options.int8 and after > 0.5 * before:
         print(
             "Only matrices are rounded: tables that are looked up (embeddings, of n-grams above all) stay as they are."

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from minilm.classical.config import HMMConfig, HMMTraining, NgramConfig, OneDiscount
-from minilm.cli.options import make_config
+from minilm.cli.options import as_started, make_config
 
 COUNTED: dict[str, Any] = {"ngram": NgramConfig, "hmm": HMMConfig}  # kind -> its config
 Say = Callable[[str], Any]
@@ -49,7 +49,7 @@ def train_counted(
         print(json.dumps({**row, "seconds": seconds}))
     say(f"{learned.sentence} in {seconds:.1f} s")
     what = f"{result.bits_per_byte:.3f} bits per byte on text it has not seen (8 = no idea)"
-    say(f"{what}; now try: minilm generate {out}")
+    say(f"{what}; now try: {as_started(f'minilm generate {out}')}")
     return 0
 
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from minilm.cli.options import Parser, make_config, read_options, seed
+from minilm.cli.options import Parser, as_started, make_config, read_options, seed
 from minilm.cli.run_folder import in_order, new_run, recall, recall_plan
 from minilm.finetuning.lora_config import LoRAConfig
 from minilm.finetuning.recipe import FROM_EPOCHS, LORA, RECIPE, FinetuneConfig, schedule
@@ -224,13 +224,14 @@ def teach(
         )  # fmt: skip
     last = history[-1] if history else {}
     if "interrupted" in last:
-        print(f"minilm: finetune: interrupted and saved; go on with: minilm finetune --resume {out}", file=sys.stderr)
+        again = as_started(f"minilm finetune --resume {out}")
+        print(f"minilm: finetune: interrupted and saved; go on with: {again}", file=sys.stderr)
         return 128 + int(last["interrupted"])
     best = load_checkpoint(out, **({"base": model.config.base} if model.kind == "adapted" else {}))
     figures = skill.judge(best.model, tokenizer, sides["aside"])
     show(figures, about, out, best, last, len(sides["aside"]), say, as_json)
     pictures = "loss.png shows its way" + (", confusion.png its mistakes" if can_draw(figures, about) else "")
-    say(f"the run lies in {out} ({pictures}); now try: {NEXT[config.task].format(out=out)}")
+    say(f"the run lies in {out} ({pictures}); now try: {as_started(NEXT[config.task].format(out=out))}")
     return 0
 
 

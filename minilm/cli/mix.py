@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from minilm.cli.options import Parser, seed
+from minilm.cli.options import Parser, as_started, seed
 from minilm.cli.run_folder import new_run, text_of_run
 
 NEURAL = ("gpt", "speedrun", "rnn")
@@ -75,5 +75,6 @@ def run(arguments: list[str]) -> int:
     print(
         f"bits per byte on text not seen: network {bits['network']:.3f}, n-gram {bits['ngram']:.3f}, both {bits['both']:.3f}"
     )
-    print(f"the model lies in {out}; now try: minilm generate {out} --prompt 'The'")
+    then = as_started(f"minilm generate {out} --prompt 'The'")
+    print(f"the model lies in {out}; now try: {then}")
     return 0

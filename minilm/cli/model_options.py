@@ -28,7 +28,7 @@ def options_of(kind: str) -> set[str]:
     """The names of the options that this kind of model and its training have."""
     training = {"ngram": {"seed"}, "hmm": {"seed", "minutes"} | names_of(HMMTraining), "glove": set()}
     own = {"ngram": names_of(OneDiscount)}.get(kind, set())
-    return names_of(CONFIGS[kind]) | own | training.get(kind, names_of(TrainConfig))
+    return names_of(CONFIGS[kind]) | own | training.get(kind, names_of(TrainConfig) | {"recipe"})
 
 
 def names_of(config: type) -> set[str]:

@@ -26,7 +26,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(
             prog=f"minilm {verb}",
             description=description,
-            epilog=f"example: {example}",
+            epilog=f"example: {as_started(example)}",
             allow_abbrev=False,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
@@ -98,6 +98,11 @@ class Parser(argparse.ArgumentParser):
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """What an error about an unknown word adds, if a known one is much like it."""
     return "".join(f"; did you mean {name}?" for name in difflib.get_close_matches(word, list(known), n=1))
+
+
+def as_started(command: str) -> str:
+    """`minilm VERB ...` as whoever reads it must type it: run.py says its own name, for there may be no `minilm` on the path."""
+    return re.sub(r"^minilm\b", lambda _: os.environ.get("MINILM_COMMAND", "minilm"), command)
 
 
 def flag_of(name: str) -> str:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from minilm.cli.options import fresh_directory, whole_or_nothing
+from minilm.cli.options import as_started, fresh_directory, whole_or_nothing
 from minilm.training.lock import LOCK, lock_run
 from minilm.training.storage import newest_first, step_of
 
@@ -56,8 +56,9 @@ def in_order(verb: str, out: Path) -> Iterator[None]:
     except OSError as error:
         if not (steps := newest_first(out)):
             raise
+        again = f"minilm {verb} --resume {out}"
         what = f"{error.filename or out}: {error.strerror or error}"
-        way = f"make room, or put right what is wrong, and go on with minilm {verb} --resume {out}"
+        way = f"make room, or put right what is wrong, and go on with {as_started(again)}"
         raise RunStopped(f"{what}; the run is whole up to step {step_of(steps[0])}: {way}", 2) from None
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from minilm.classical.config import NgramConfig, OneDiscount
-from minilm.cli.options import Parser, read_options, seed
+from minilm.cli.options import Parser, as_started, read_options, seed
 from minilm.cli.run_folder import RunStopped, new_run
 from minilm.cli.search_report import RESULT, report, result_of
 from minilm.cli.search_space import N_DRAWN, check, plan_of, space_of
@@ -182,7 +182,8 @@ def told(out: Path, plan: Plan, file: TrialsFile) -> Iterator[None]:
         else:
             why, code = f"ended by {getattr(stop, 'name', 'Ctrl-C')}", getattr(stop, "exit_code", 130)
         done = f"{len(file.scores):,} of {plan.n_trials:,} trials are done and kept"
-        raise RunStopped(f"{why}; {done}, go on with: minilm search --resume {out}", code) from None
+        again = as_started(f"minilm search --resume {out}")
+        raise RunStopped(f"{why}; {done}, go on with: {again}", code) from None
 
 
 @contextmanager

@@ -7,103 +7,25 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from minilm.classical.config import HMMConfig, HMMTraining, NgramConfig, OneDiscount
-from minilm.classical.glove_config import GloveConfig
 from minilm.cli.counted import COUNTED, train_counted
 from minilm.cli.crew import by_the_first, check_shard, crew_of, device_of, refuse_several, text_of, tokenizer_of
 from minilm.cli.model_options import (
-    CONFIGS,
-    defaults_of,
     fitting_shape,
     model_options,
-    names_of,
-    options_of,
     refuse_foreign,
 )
-from minilm.cli.options import Parser, make_config, read_options, seed
+from minilm.cli.options import as_started, make_config, read_options
 from minilm.cli.run_folder import TOKENS, in_order, new_run, recall, recall_plan, text_of_run
+from minilm.cli.train_options import MODELS, TYPES, parser_of_train
 from minilm.cli.watching import WATCHED, Watch, read_watch, recall_watch, watching
 from minilm.cli.word_vectors import start_with, take_vectors, train_vectors
-from minilm.models.config import GPTConfig, SpeedrunConfig
-from minilm.models.rnn_config import CELLS, RNNConfig
+from minilm.models.rnn_config import CELLS
 from minilm.training.config import TrainConfig
 from minilm.training.lock import lock_run
 from minilm.training.recipes import RECIPES
 
-MODELS = ("speedrun", "gpt", "llama", *CELLS, "ngram", "hmm", "glove")
 STORED = {"llama": "gpt"} | dict.fromkeys(CELLS, "rnn")  # the kinds that checkpoints know by another name
-# The options of the run itself, which are no fields of a config.
-TYPES = {
-    "data": str,
-    "model": str,
-    "out": str,
-    "tokenizer": str,
-    "vectors": str,
-    "device": str,
-    "plain": bool,
-    "shard": bool,
-    "json": bool,
-}
 PLANNED = {"steps", "warmup", "eval_every"}  # what --minutes sets, as far as nobody else does
-SHOWN = ("minutes", "steps", "context_length", "n_layers", "d_model")
-
-
-def parser_of_train(kind: str = "speedrun") -> Parser:
-    """The flags: those of the run, and one for every field of the models' and the training's configs.
-
-    The help shows those of one kind of model, with what is taken for it.
-    """
-    parser = Parser(
-        "train",
-        "Train a model on a text. Everything about the run lies in the folder --out. What is said here of a model holds for "
-        f"{kind};\nminilm train --model KIND --help-all shows the options of another kind. --minutes chooses a shape that fits.",
-        "minilm train --data my-novel.txt --minutes 2 --out checkpoints/novel",
-    )
-    parser.option("--data", metavar="TEXT", help="shakespeare, stories, or a file, folder, glob, .gz or .jsonl")
-    parser.option(
-        "--model",
-        choices=MODELS,
-        help="speedrun (learns most in minutes), gpt (GPT-2), llama, lstm, gru, rnn (recurrent), ngram, hmm (hidden states) "
-        "or glove (word vectors); default: speedrun",
-    )
-    parser.option("--out", metavar="DIR", help="folder of the run (default: checkpoints/<corpus>-<model>)")
-    parser.option("--resume", metavar="DIR", help="go on with the run in this folder, by its own plan")
-    parser.option("--seed", type=seed, help="seed of weights, dropout and batches (default: 0)")
-    parser.option(
-        "--tokenizer", rare=True, metavar="KIND", help="bpe, char, byte, or a saved tokenizer's file (default: bpe)"
-    )
-    parser.option("--config", rare=True, metavar="FILE", help="TOML file of options; flags win over it")
-    parser.option(
-        "--vectors",
-        rare=True,
-        metavar="SOURCE",
-        help="let the embeddings start from word vectors, of a run of --model glove or of a file; d_model becomes their width",
-    )
-    parser.option("--device", rare=True, help="auto, cpu, cuda or mps (default: auto)")
-    parser.option(
-        "--plain",
-        rare=True,
-        action="store_true",
-        default=None,
-        help="only the readable parts of the model, no fused kernel",
-    )
-    parser.option(
-        "--shard",
-        rare=True,
-        action="store_true",
-        default=None,
-        help="under torchrun: each process holds only a part of the model (also with --resume)",
-    )
-    parser.option(
-        "--json", rare=True, action="store_true", default=None, help="one JSON object at the end, no progress bar"
-    )
-    own = (CONFIGS[kind], TrainConfig) if kind == "glove" else (TrainConfig, CONFIGS[kind])
-    every = (*own, GPTConfig, SpeedrunConfig, RNNConfig, NgramConfig, OneDiscount, HMMConfig, HMMTraining, GloveConfig)
-    hidden = set().union(*map(names_of, every)) - options_of(kind)
-    for config in every:  # a flag that two have is the first one's
-        parser.add_config(config, SHOWN, ("discounts", "seed", "cell"), defaults_of(kind), hidden)
-    parser.add_config(Watch, hidden=names_of(Watch) if kind in (*COUNTED, "glove") else ())
-    return parser
 
 
 def run(arguments: list[str]) -> int:
@@ -131,8 +53,12 @@ def run(arguments: list[str]) -> int:
     if kind == "glove":
         return train_vectors(chosen, say, as_json)
     refuse_foreign(kind, chosen)
+    if "vocab_size" in chosen and (how := chosen.get("tokenizer", "bpe")) != "bpe":
+        raise ValueError(f"vocab_size is for a tokenizer that is trained, bpe: leave it out beside tokenizer {how}")
     take_vectors(kind, chosen)
-    train_config = make_config(TrainConfig, RECIPES.get(kind, {}), chosen)
+    if (recipe := chosen.get("recipe", kind)) not in (*RECIPES, *COUNTED):
+        raise ValueError(f"recipe {recipe!r} is unknown: choose one of {', '.join(RECIPES)}")
+    train_config = make_config(TrainConfig, RECIPES.get(recipe, {}), chosen)
     if train_config.minutes is None and "steps" not in chosen:
         train_config = dataclasses.replace(train_config, minutes=3.0)
     if shard:
@@ -283,7 +209,9 @@ def finish(
     elif "validation" in last:
         say(f"{last['validation']:.3f} bits per byte on text it has not seen (8 = no idea)")
     if "interrupted" in last:
-        print(f"minilm: train: interrupted and saved; go on with: minilm train --resume {out}", file=sys.stderr)
+        again = as_started(f"minilm train --resume {out}")
+        print(f"minilm: train: interrupted and saved; go on with: {again}", file=sys.stderr)
         return 128 + int(last["interrupted"]) if crew.leads else 0
-    say(f"the run lies in {out} (loss.png shows its way); now try: minilm generate {out} --prompt 'The'")
+    then = as_started(f"minilm generate {out} --prompt 'The'")
+    say(f"the run lies in {out} (loss.png shows its way); now try: {then}")
     return 0

@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from minilm.cli.options import Parser, make_config
+from minilm.cli.options import Parser, as_started, make_config
 from minilm.models.config import SpeedrunConfig
 from minilm.training.config import TrainConfig
 from minilm.training.recipes import RECIPES, SHAPES
@@ -189,7 +189,7 @@ class Walk:
             "train --data stories --minutes 2",
             "lesson 1",
         ):
-            self.say(f"  python3 run.py {command}")
+            self.say(f"  {as_started(f'minilm {command}')}")
         if self.options.json:
             print(json.dumps(ladder, ensure_ascii=False))
 
