@@ -250,6 +250,20 @@ def threads() -> Any:
     torch.set_num_threads(before)
 
 
+def test_a_model_is_compiled_once_for_the_plan(threads: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The threads are chosen by the model as it is written; the steps are counted by what it takes compiled."""
+    monkeypatch.setattr("minilm.training.budget.n_cores", lambda: 2)
+    asked: list[tuple[int, bool]] = []
+
+    def timer(model: Any, batches: Any, config: TrainConfig, loss_function: Any, n_steps: int) -> float:
+        asked.append((config.threads, config.compile))
+        return 0.05 if config.compile else 0.1 * config.threads
+
+    config = plan(make_model(), make_batches(), TrainConfig(compile=True), 10.0, timer=timer)
+    assert asked == [(1, False), (2, False), (1, True)]
+    assert config.compile and config.threads == 1 and config.steps == 11_640
+
+
 def test_threads_are_measured_unless_given(threads: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("minilm.training.budget.n_cores", lambda: 3)
     for fast in (1, 3):

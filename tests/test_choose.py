@@ -26,13 +26,16 @@ from minilm.training.loop import train
         (False, "cpu", 256, True, short_attention),
         (False, "cpu", 257, True, attention),
         (False, "cpu", 8, False, attention),
-        (False, "cuda", 8, True, attention),
+        (False, "cuda", 8, True, attention.causal_attention),
+        (False, "mps", 4096, False, attention.causal_attention),
     ],
 )
 def test_attention(monkeypatch, plain, device, length, has_bfloat16, twin):
     monkeypatch.setattr(choose, "multiplies_bfloat16", lambda device: has_bfloat16)
-    expected = {"attention": twin.scaled_dot_product_attention} if twin else {}
+    expected = {"attention": getattr(twin, "scaled_dot_product_attention", twin)} if twin else {}
     assert choose.attention_part(plain, torch.device(device), length) == expected
+    compiled = {} if plain else {"attention": attention.causal_attention}
+    assert choose.attention_part(plain, torch.device(device), length, compiled=True) == compiled
 
 
 def test_a_recurrent_model_has_no_attention():

@@ -55,7 +55,7 @@ def speed_row(shape: Sequence[int], half: bool, compiled: bool, request: Request
     config = gpt2_config(n_layers=layers, d_model=d_model, n_heads=heads, context_length=context, vocab_size=vocabulary)
     set_seed(request.seeds[0])
     device = pick_device()
-    ours = with_kernels(False, GPT(config, **request.attention(False, device, context)).to(device))
+    ours = with_kernels(False, GPT(config, **request.attention(False, device, context, compiled)).to(device))
     loss = loss_part(False, compiled, ours)["loss_function"]
     peer = PlainGPT(config).to(device)
     peer.load_ours(ours.arrays())

@@ -29,8 +29,8 @@ class Request:
     changes: Mapping[str, Any] = field(default_factory=dict)  # fields of our recipe that differ
     runs: int = 5  # timed runs of each side, where two sides are timed
     seeds: tuple[int, ...] = (0,)
-    # (plain, device, context_length) -> the attention to build a model with, as `minilm train` chooses it
-    attention: Callable[[bool, Any, int], Mapping[str, Any]] = field(default=lambda *_: {}, compare=False)
+    # (plain, device, context_length, compiled) -> the attention to build a model with, as `minilm train` chooses it
+    attention: Callable[..., Mapping[str, Any]] = field(default=lambda *_: {}, compare=False)
 
     def limits(self, default: Sequence[float]) -> list["Limit"]:
         """How long to train, as asked for: each of the seconds, or a number of steps; else the default seconds."""

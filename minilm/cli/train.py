@@ -115,7 +115,7 @@ def begin(
         return train_counted(settings, chosen, prepared, out, about, say, as_json)
 
     def build(settings: Any) -> Any:
-        parts = parts_for(about["plain"], device, settings)
+        parts = parts_for(about["plain"], device, settings, train_config.compile)
         model = build_model(STORED.get(kind, kind), dataclasses.asdict(settings), **parts).to(device)
         return with_kernels(about["plain"], model)
 
@@ -152,7 +152,7 @@ def resume(directory: str, shard: bool, say: Any, as_json: bool) -> int:
     prepared = text_of_run(checkpoint)
     device, settings = device_of(about["device"]), checkpoint.model.config
     refuse_wrong_device(device, train_config.dtype, about["plain"], kind)
-    parts = parts_for(about["plain"], device, settings)  # as in `begin`, for the same bits
+    parts = parts_for(about["plain"], device, settings, train_config.compile)  # as in `begin`, for the same bits
     model = build_model(kind, dataclasses.asdict(settings), checkpoint.model.arrays(), **parts).to(device)
     model = with_kernels(about["plain"], model)
     seconds, minutes = checkpoint.state.get("seconds"), train_config.minutes

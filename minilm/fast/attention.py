@@ -29,6 +29,17 @@ def scaled_dot_product_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor |
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask | ~visible, enable_gqa=grouped) * visible
 
 
+def causal_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """The same, for models whose every mask with as many queries as keys is the triangle, as those of GPT and SpeedrunGPT are.
+
+    Nothing is looked at: so the kernel can leave out half of the work also where looking is dear (a GPU) or impossible
+    (torch.compile). A square mask of another kind, of a window or of packed documents, would not be heard.
+    """
+    if mask is not None and q.shape[2] == k.shape[2]:
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=q.shape[1] != k.shape[1])
+    return scaled_dot_product_attention(q, k, v, mask)
+
+
 def is_triangle(mask: Tensor, n_queries: int, n_keys: int) -> bool:
     """Whether a mask is causal with as many queries as keys: behind a cache the kernel would align it at the wrong corner.
 

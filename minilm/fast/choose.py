@@ -11,14 +11,18 @@ SHORT = 256  # contexts up to which all scores of a layer have room in a CPU's c
 LARGE_VOCABULARY = 8192  # below it the logits are small beside the rest, and may all exist
 
 
-def attention_part(plain: bool, device: torch.device, context_length: int) -> dict[str, Any]:
-    """The attention to build a model with: nothing for the readable one, else a fast twin as a part for `build_model`.
+def attention_part(plain: bool, device: torch.device, context_length: int, compiled: bool = False) -> dict[str, Any]:
+    """The attention to build a GPT or SpeedrunGPT with: nothing for the readable one, else a fast twin for `build_model`.
 
     That is the fused kernel, except on a CPU, in bfloat16 and short contexts: the kernel's backward pass is slow there.
     """
     if plain:
         return {}
-    if device.type == "cpu" and context_length <= SHORT and multiplies_bfloat16(device):
+    if device.type != "cpu" or compiled:
+        from minilm.fast.attention import causal_attention
+
+        return {"attention": causal_attention}
+    if context_length <= SHORT and multiplies_bfloat16(device):
         from minilm.fast.short_attention import scaled_dot_product_attention
     else:
         from minilm.fast.attention import scaled_dot_product_attention
@@ -26,7 +30,7 @@ def attention_part(plain: bool, device: torch.device, context_length: int) -> di
     return {"attention": scaled_dot_product_attention}
 
 
-def parts_for(plain: bool, device: torch.device, settings: Any) -> dict[str, Any]:
+def parts_for(plain: bool, device: torch.device, settings: Any, compiled: bool = False) -> dict[str, Any]:
     """The parts to build a model of this config with: an attention, but for a recurrent model, which has none."""
     inside = (
         getattr(settings, "backbone_kind", None),
@@ -34,7 +38,7 @@ def parts_for(plain: bool, device: torch.device, settings: Any) -> dict[str, Any
     )  # of a head, of an adapter
     if hasattr(settings, "cell") or "rnn" in inside:
         return {}
-    return attention_part(plain, device, settings.context_length)
+    return attention_part(plain, device, settings.context_length, compiled)
 
 
 def with_kernels(plain: bool, model: Any) -> Any:

@@ -130,8 +130,9 @@ def plan(
     shorter in a short run, and "eval_every" such that looks at look_tokens of text take at most a tenth of the time.
     ValueError where less than least_steps fit.
     """
-    config = dataclasses.replace(config, minutes=minutes)
-    seconds, config = fastest_threads(model, batches, config, loss_function, timer=timer)
+    as_written = dataclasses.replace(config, minutes=minutes, compile=False)  # compiled once, not for each candidate
+    seconds, as_written = fastest_threads(model, batches, as_written, loss_function, timer=timer)
+    config = dataclasses.replace(as_written, compile=config.compile)
     n_steps = min(MOST_TIMED, int(TIMED * 60.0 * minutes / seconds))
     if n_steps > 5:  # once more and longer: the machine may be doing other things too
         seconds = timer(model, batches, config, loss_function, n_steps)

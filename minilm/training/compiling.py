@@ -9,6 +9,7 @@ without it. And it costs about a minute before the first step: a short run never
 
 import dataclasses
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -97,9 +98,18 @@ def with_compile(
     else:
         why = attempt(device).why
     if not why:
+        fall_back_quietly()
         return config
     say(f"--compile: {why}; training goes on without it")
     return dataclasses.replace(config, compile=False)
+
+
+def fall_back_quietly() -> None:
+    """What torch.compile cannot take of a model runs as it is written, and of that no pages are printed."""
+    import torch
+
+    torch._dynamo.config.suppress_errors = True
+    torch._logging.set_logs(dynamo=logging.CRITICAL)
 
 
 if __name__ == "__main__":
