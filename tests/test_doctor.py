@@ -899,8 +899,9 @@ def test_what_is_compiled_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     assert compiling.compile_and_compare("cpu").why == "No working C++ compiler"
 
 
-def test_training_falls_back_in_one_line() -> None:
+def test_training_falls_back_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
+    monkeypatch.setattr(compiling, "fall_back_quietly", lambda: None)  # it is for the whole process
     asked = TrainConfig(compile=True, minutes=30.0)
     assert with_compile(asked, "cpu", said.append, lambda device: Tried("", 1.0)) == asked and said == []
     plain = with_compile(asked, "cpu", said.append, lambda device: Tried("no compiler", 1.0))

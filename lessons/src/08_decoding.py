@@ -131,7 +131,7 @@ tail = 1 - p.topk(10).values.sum(-1).mean().item()
 print(f"all but ten: {tail:.1%}. A text of 100 tokens without one of them: probability {(1 - tail) ** 100:.1g}")
 
 # %% [markdown] id="topk-text"
-# Some of these are good. But one wrong token, and the model continues a text unlike any it has learned from: one mistake makes the next. So cut off the tail.
+# Some of these are good. But after one wrong token, the text is unlike any that was learned: one mistake makes the next. So cut off the tail.
 #
 # **Top-k** keeps the k largest scores of each row. What is out gets -inf: exp(-inf) is 0, whatever comes after. Two corners: k may be larger
 # than V, then all stay; and of equal scores the lower ids stay, so that it is *exactly* k, always the same ones.
@@ -185,8 +185,7 @@ assert QUICK or kept[0].sum() < kept[1].sum()
 plot_kept(torch.softmax(last, -1).numpy(), kept.numpy(), [f"...{prompt[-16:]}" for prompt in prompts])
 
 # %% [markdown] id="cost-text"
-# A few stay on the left, dozens on the right (30 are drawn; the scales differ). A fixed k = 10 would let more in on the left,
-# and shut names out on the right.
+# A few stay on the left, dozens on the right (30 are drawn). A fixed k = 10 would shut names out on the right.
 #
 # ## 4. A memory
 #
@@ -283,7 +282,7 @@ for how in ({"temperature": 0}, {"temperature": 0.7}, {"temperature": 1.5}, {"te
     print(f"{name}: One morning a{say('One morning a', **how)}\n")
 
 # %% [markdown] id="words-text"
-# Greedy repeats itself, T = 1.5 falls apart. Tastes differ, so let us count. How many of the words in a text are words at all, that is, occur in the stories? Our tokens are pieces of
+# Greedy repeats itself, T = 1.5 falls apart. Let us count. How many of the words in a text occur in the stories? Our tokens are pieces of
 # words, and a wrong piece makes a word that does not exist. We raise the temperature, with no filter, with top-k and with top-p.
 # **Predict** the three curves.
 
@@ -303,8 +302,8 @@ plot_curves(temperatures, curves, "temperature", "share of real words")
 
 # %% [markdown] id="words-read"
 # Without a filter the share falls as the temperature rises, and both filters keep many non-words out. (Small ups and
-# downs are chance: a point is two short texts.) Our filters come behind the temperature, as usual: top-k
-# still keeps ten tokens at T = 1.6, while top-p keeps the more, the flatter the row has become. A high share is not all, though:
+# downs are chance.) Our filters come behind the temperature, as usual: top-k
+# still keeps ten tokens at T = 1.6, while top-p keeps the more, the flatter the row has become. A high share is not all:
 # the greedy text has real words, over and over.
 #
 # ## 6. What the memory saves
@@ -318,10 +317,13 @@ with torch.no_grad():
 assert mine == list(generate(gpt, prompt, greedy, 40)) == list(generate(gpt, prompt, greedy, 40, use_cache=False))
 
 # %% [markdown] id="time-text"
-# Now the time for *one* more token, behind texts of different lengths. The model is a fresh one, for the time does not depend on what the
-# weights are. It is processor time, without that of other programs; both axes are logarithmic. Without a cache the model reads n tokens, and
-# makes n times n scores in each head; with one it reads one token, and makes n. (`head` is the model's last step, `hidden` all before it.)
-# Predict: n doubles from point to point. By which factor does each curve rise?
+# Now the processor time for *one* more token, behind texts of different lengths; both axes are logarithmic. The model is larger and untrained: what the
+# weights are does not matter. Without a cache it reads n tokens, and
+# makes n times n scores in each head; with one it reads one token, and makes n. (`head` is the last step, `hidden` all before it.)
+#
+# The third curve is a limit, the **roofline**: for each token, all weights and the whole cache must come out of the memory once. That takes their bytes,
+# divided by the bytes a second it delivers; we measure these by adding up 16 million numbers.
+# Predict: n doubles from point to point. By which factor does each curve rise, and how far from the limit is the cache's?
 
 
 # %% id="plot-time"
@@ -333,23 +335,26 @@ def milliseconds(n):  # without a cache, with one
     return [1000 * max(1e-6, min(repeat(step, timer=process_time, number=1, repeat=9))) for step in steps]
 
 
-large = GPT(gpt2_config(context_length=1024, d_model=64, n_layers=2, n_heads=4), **parts)
+large, numbers = GPT(gpt2_config(context_length=1024, d_model=256, n_layers=4, n_heads=4), **parts), torch.ones(2**24)
+a_second = numbers.nbytes / min(repeat(numbers.sum, timer=process_time, number=1, repeat=9))
+weights, a_token = sum(w.nbytes for w in large.parameters()), large.new_cache(1, 1).bytes_per_token
+limit = [1000 * (weights + n * a_token) / a_second for n in LENGTHS]
 without, cached = zip(*map(milliseconds, LENGTHS), strict=True)
-print(
-    f"{LENGTHS[-1]} tokens one by one: {sum(range(LENGTHS[-1] + 1)):,} readings without a cache, {LENGTHS[-1]:,} with it"
-)
-curves = {"without a cache": without, "with a cache": cached}
+print(f"{weights / 1e6:.1f} MB of weights, {a_token:,} bytes of cache a token, {a_second / 1e9:.0f} GB a second")
+curves = {"without a cache": without, "with a cache": cached, "limit": limit}
 plot_curves(LENGTHS, curves, "tokens so far", "milliseconds for one more", log_x=True, log_y=True)
 
 # %% [markdown] id="time-read"
-# With the cache a step costs much the same at every length: one token's way through the model, which does not depend on n, is most of it.
-# Without it the cost rises: hardly at first, where starting the computations takes longer than doing them, and in the
-# end to more than double for twice the text, for the scores grow with n². Times depend on the machine, so no `assert` speaks of them.
+# With the cache a step costs much the same at every length: one token's way through the model is most of it. Without it the cost rises, in the
+# end to more than double for twice the text, for the scores grow with n².
+#
+# The limit lies a few times lower: here, starting the computations takes longer than the reading. In larger models the reading is nearly all, and
+# only fewer bytes help: lesson 16. (Times depend on the machine, so no `assert` speaks of them.)
 #
 # ## 7. What it costs
 #
-# The cache pays with memory: for each token, in each of L blocks, a key and a value, of D numbers each over all heads. How large is that for a model of today? Say
-# 32 blocks, 32 heads of 128 numbers, two bytes for each number, and a text of 131,072 tokens. Guess in gigabytes.
+# The cache pays with memory: for each token, in each of L blocks, a key and a value of D numbers. How large is that for a model of today? Say
+# 32 blocks, 32 heads of 128 numbers, two bytes a number, 131,072 tokens. Guess in gigabytes.
 
 
 # %% id="bytes"
@@ -358,7 +363,7 @@ for heads in (32, 8):  # keys and values, blocks, heads, numbers, bytes, tokens:
     print(f"{heads} heads of keys and values: {2 * 32 * heads * 128 * 2 * 131_072 / 2**30:.0f} GiB")
 
 # %% [markdown] id="bytes-read"
-# For one text! That is why many models let several heads of queries share one head of keys and values: 8 instead of 32 take a quarter.
+# For one text! So in many models several heads of queries share one head of keys and values: 8 instead of 32 take a quarter.
 #
 # ## 8. To forget
 #
@@ -374,8 +379,7 @@ with torch.no_grad():
 assert torch.allclose(after, fresh[:, 25:], atol=1e-4) and cache.lengths.tolist() == [30]
 
 # %% [markdown] id="summary"
-# The most frequent bug with caches is one that has *not* forgotten: a second text read behind the first by mistake. A fresh cache for each text
-# helps, and so does a test like this one.
+# A frequent bug is a cache that has *not* forgotten: a second text read behind the first. A fresh cache for each text helps.
 #
 # ## Summary
 #

@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,6 +111,7 @@ def fall_back_quietly() -> None:
 
     torch._dynamo.config.suppress_errors = True
     torch._logging.set_logs(dynamo=logging.CRITICAL)
+    warnings.filterwarnings("ignore", module=r"torch\._dynamo")
 
 
 if __name__ == "__main__":
