@@ -15,6 +15,7 @@ class Printer:
         """`streamed` is the prompt of the only text, which is shown piece by piece; None if there are several."""
         self.options, self.streamed = options, None if options.json else streamed
         self.begun = False
+        self.told = False
 
     def piece(self, text: str) -> None:
         """The next characters of the only text; the first are preceded by its prompt."""
@@ -40,6 +41,9 @@ class Printer:
             print()
         if log_probs is not None:
             print_costs(answer.ids, log_probs, tokenizer)
+        if answer.reason == "context" and not self.told:
+            self.told = True
+            print("minilm: a text ended where the model's context was full, before --max-new-tokens", file=sys.stderr)
 
     def score(self, answer: Any, tokenizer: Any) -> None:
         """What a given text costs, in all and token by token."""
