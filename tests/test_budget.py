@@ -522,6 +522,7 @@ def test_resume_keeps_to_the_plan(
     assert first.step == 2 and report["plan"] == first.state["plan"] and report["plan"]["steps"] == 5
     monkeypatch.setattr("minilm.training.run.plan", lambda *_, **__: pytest.fail("planned again"))
     assert main(["train", "--resume", str(tmp_path / "run")]) == 0
+    assert "going on after step 2 of about 5\n" in capsys.readouterr().out
     last = load_checkpoint(tmp_path / "run", prefer="last")
     assert last.step == 7  # 5 and a quarter more, for the clock did not end it
     assert (last.state["plan"], last.state["train"]) == (first.state["plan"], first.state["train"])

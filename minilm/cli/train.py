@@ -163,7 +163,9 @@ def resume(directory: str, shard: bool, say: Any, as_json: bool) -> int:
         if as_json:
             print(json.dumps({"out": str(run_folder), "kind": kind, "step": checkpoint.step, "seconds": seconds}))
         return 0
-    say(f"going on after step {checkpoint.step:,} of {train_config.steps:,}")
+    planned = checkpoint.state.get("plan") or {}  # of the minutes; the config has room for more steps
+    of = f"about {planned['steps']:,}" if "steps" in planned else f"{train_config.steps:,}"
+    say(f"going on after step {checkpoint.step:,} of {of}")
     with crew_of(run_folder, device, shard) as crew:
         return finish(model, prepared, train_config, crew, run_folder, about, checkpoint, say, as_json)
 
