@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from minilm.bench import ablation, blocks, training
+from minilm.bench import loss as loss_bench
 from minilm.bench import tokenizer as tokenizer_bench
 from minilm.bench.stopwatch import compare, threads_restored
 from minilm.bench.table import Job, Request, format_table, measure, medians
@@ -42,6 +43,21 @@ def test_the_verb_prints_both_times(capsys):
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert len(rows) == 8 and all(row["ratio"] == pytest.approx(row["ours_s"] / row["peer_s"]) for row in rows)
     assert main(["bench", "attention", "--runs", "0"]) == 2
+
+
+def test_the_losses_of_a_large_vocabulary(monkeypatch):
+    """Both sides give one number and one gradient; the fused one keeps those two, and no logits."""
+    for name, value in (("TOKENS", 400), ("D_MODEL", 8), ("VOCABULARY", 3000)):
+        monkeypatch.setattr(loss_bench, name, value)
+    values = [loss_bench.loss_of(f)() for f in (loss_bench.fused, loss_bench.plain, loss_bench.by_torch)]
+    assert values[0].item() == pytest.approx(values[1].item(), rel=1e-6) == pytest.approx(values[2].item(), rel=1e-6)
+    rows = loss_bench.contests()
+    assert len(rows) == 2
+    for name, (ours, peer) in rows.items():
+        kept, peers = (float(word) for word in name.partition("(")[2].removesuffix(" MB kept)").split(" / "))
+        assert kept == 0 and peers >= 5  # the logits are 4.8 MB
+        ours()
+        peer()
 
 
 @pytest.fixture

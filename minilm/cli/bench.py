@@ -13,12 +13,12 @@ from minilm.cli.options import Parser, seed, typed_values
 from minilm.models.config import SpeedrunConfig
 from minilm.training.config import TrainConfig
 
-CONTESTS = ("tokenizer", "ngram", "attention", "classical")
+CONTESTS = ("tokenizer", "ngram", "attention", "loss", "classical")
 TABLES = ("training", "blocks", "ablation", "decoding", "finetuning", "saving", "scaling")
 Number = TypeVar("Number", int, float)
 TOPICS = (*CONTESTS, *TABLES)
 SAID_OF_TOPICS = (
-    "tokenizer, ngram, attention: our code beside a peer's, as ratios. classical: HMM, word vectors and recurrent networks "
+    "tokenizer, ngram, attention, loss: our code beside a peer's, as ratios. classical: HMM, word vectors and recurrent networks "
     "beside plain loops and torch.nn, as ratios. training (17 minutes): our recipe beside nanoGPT "
     "and the n-gram. blocks (9 minutes): a block with one part changed. ablation: our recipe without one ingredient. "
     "decoding: tokens a second beside transformers and llama.cpp. finetuning (3 minutes a seed): labels by pretrained and "
