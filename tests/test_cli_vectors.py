@@ -162,7 +162,8 @@ def trained_from(room: Path, out: Path, source: Path, *more: str) -> tuple[np.nd
     words = (
         f"train --data {room}/text.txt --out {out} --model gpt --n-layers 1 --n-heads 2 --context-length 8 --steps 1"
     )
-    flags = ["--learning-rate", "0", "--vocab-size", "280", "--vectors", str(source), "--threads", "1", *more]
+    more = more or ("--vocab-size", "280")
+    flags = ["--learning-rate", "0", "--vectors", str(source), "--threads", "1", *more]
     assert main([*words.split(), *flags]) == 0
     checkpoint = load_checkpoint(out)
     return checkpoint.model.embedding.weight.detach().numpy(), checkpoint
