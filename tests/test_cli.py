@@ -124,7 +124,7 @@ TOML = {
     "table": "[model]\nd_model = 16\n",
     "vocabulary": "vocab_size = true\n",
     "range": "dropout = 1.0\n",
-    "recipe": "recipe = 'magic'\n",
+    "recipe": "recipe = 'ngram'\n",
 }
 GOOD = "--data {room}/text.txt --out {room}/new"
 TRY = f"train {GOOD} {' '.join(SMALL)} --steps 2"
@@ -164,7 +164,7 @@ BAD = [
     ("smoothing", f"train {GOOD} --model ngram --smoothing magic", "--smoothing is"),
     ("vocabulary of bytes", f"{TRY} --vocab-size 300", "--vocab-size"),
     ("recipe", f"{TRY} --recipe magic", "--recipe"),
-    ("recipe in TOML", f"{TRY} --config {{room}}/recipe.toml", "magic"),
+    ("recipe in TOML", f"{TRY} --config {{room}}/recipe.toml", "recipe 'ngram' is unknown"),
     ("recipe of a count", f"train {GOOD} --model ngram --recipe gpt", "--recipe"),
     ("optimizer", f"{TRY} --optimizer lion", "--optimizer is"),
     ("temperature not a number", "generate {room}/gpt --temperature nan", "temperature"),

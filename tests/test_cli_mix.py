@@ -1,6 +1,7 @@
 """`minilm mix`: what it saves is the mixture that was measured, better than either, and what cannot be mixed is refused."""
 
 import json
+import shutil
 from dataclasses import asdict
 
 import pytest
@@ -19,7 +20,7 @@ from minilm.training.checkpoint import load_checkpoint
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A small network, trained until it is about as good as the n-gram."""
+    """A small network that has learned something, though less than the n-gram."""
     folder = tmp_path_factory.mktemp("mix")
     (folder / "text.txt").write_text("\n\n".join(stories(60, seed=3)), encoding="utf-8")
     shape = ["--n-layers", "1", "--d-model", "32", "--n-heads", "2", "--context-length", "32", "--vocab-size", "400"]
@@ -80,3 +81,14 @@ def test_what_cannot_be_mixed_is_refused_in_a_line(run, tmp_path, capsys) -> Non
     assert main(["convert", run, "--int8", "--out", converted]) == 0
     capsys.readouterr()
     assert main(["mix", converted]) == 2 and "holds a quantized model" in capsys.readouterr().err
+    alone = tmp_path / "alone"
+    shutil.copytree(load_checkpoint(run).path, alone / load_checkpoint(run).path.name)
+    assert main(["mix", str(alone)]) == 2 and "alone keeps no text" in capsys.readouterr().err
+
+
+def test_a_network_of_the_walk_can_be_mixed(tmp_path, capsys) -> None:
+    walk = str(tmp_path / "walk")
+    assert main(["walk", "--data", "stories:60", "--minutes", "0.02", "--out", walk]) == 0
+    assert main(["mix", f"{walk}/gpt", "--how", "log-linear", "--order", "3"]) == 0
+    said = capsys.readouterr().out
+    assert "log-linear with an n-gram of order 3, powers " in said and f"the model lies in {walk}/gpt-mixture" in said

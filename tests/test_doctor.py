@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import json
 import math
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -901,12 +902,32 @@ def test_what_is_compiled_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_training_falls_back_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    monkeypatch.setattr(compiling, "fall_back_quietly", lambda: None)  # it is for the whole process
+    monkeypatch.setattr(compiling, "fall_back_quietly", lambda: said.append("quiet"))  # it is for the whole process
     asked = TrainConfig(compile=True, minutes=30.0)
-    assert with_compile(asked, "cpu", said.append, lambda device: Tried("", 1.0)) == asked and said == []
+    assert with_compile(asked, "cpu", said.append, lambda device: Tried("", 1.0)) == asked and said == ["quiet"]
+    said.clear()
     plain = with_compile(asked, "cpu", said.append, lambda device: Tried("no compiler", 1.0))
     assert plain == dataclasses.replace(asked, compile=False)
     assert said == ["--compile: no compiler; training goes on without it"]
+
+
+def test_what_cannot_be_compiled_runs_as_written_without_a_word() -> None:
+    """In a process of its own: a model whose compilation fails, and whose shape dynamo must break into pieces."""
+    code = """
+import torch
+from minilm.training.compiling import fall_back_quietly
+
+def no_backend(graph, inputs):
+    raise RuntimeError("this graph is beyond me")
+
+def f(x):
+    return x * int(x.max())
+
+fall_back_quietly()
+print(torch.compile(f, backend=no_backend)(torch.tensor([1.0, 3.0])).tolist())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[3.0, 9.0]\n", "")
 
 
 def test_a_short_run_is_not_compiled_and_nothing_is_tried() -> None:

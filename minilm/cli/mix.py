@@ -2,10 +2,9 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 from minilm.cli.options import Parser, as_started, seed
-from minilm.cli.run_folder import new_run, text_of_run
+from minilm.cli.run_folder import TOKENS, new_run, text_of_run
 
 NEURAL = ("gpt", "speedrun", "rnn")
 
@@ -44,15 +43,19 @@ def run(arguments: list[str]) -> int:
 
     checkpoint = load_language_model(options.run)
     model, tokenizer = checkpoint.model, checkpoint.tokenizer
+    wanted = "give the run of a network that minilm train made"
     if model.kind not in NEURAL:
-        raise ValueError(f"{options.run} holds a {model.kind} model: give the run of a network that minilm train made")
+        raise ValueError(f"{options.run} holds a {model.kind} model: {wanted}")
+    if not all((checkpoint.path.parent / name).is_file() for name in TOKENS):
+        raise ValueError(f"{options.run} keeps no text from which n-grams could be counted: {wanted}")
     text, end = text_of_run(checkpoint), tokenizer.end_of_text
     whole = run_of(options.run)
     out = Path(options.out) if options.out else whole.with_name(f"{whole.name}-mixture")
     with new_run(out):
-        how: dict[str, Any] = {} if options.order is None else {"order": options.order}
-        config = NgramConfig(vocab_size=tokenizer.vocab_size, **how)
-        config = config if how else tune_ngram(config, text.train.ids, end)
+        if options.order is None:
+            config = tune_ngram(NgramConfig(vocab_size=tokenizer.vocab_size), text.train.ids, end)
+        else:
+            config = NgramConfig(vocab_size=tokenizer.vocab_size, order=options.order)
         ngram = CountedLM(NgramLM(config).fit(text.train.ids, end))
         join = mix if options.how == "linear" else mix_log_linear
         both = join(model, ngram, text.learned, text.held_out, end)
@@ -62,16 +65,15 @@ def run(arguments: list[str]) -> int:
         }
         state = {"data": checkpoint.state.get("data"), "mix": {"of": str(checkpoint.path), "bits_per_byte": bits}}
         save_checkpoint(out, both, tokenizer, step=checkpoint.step, validation=bits["both"], state=state)
-    trust = {"weight": both.config.weight} if options.how == "linear" else {"powers": both.config.powers}
     if options.json:
-        print(json.dumps({"out": str(out), "kind": both.kind, "order": config.order, **trust, "bits_per_byte": bits}))
+        fitted = {"weight": both.config.weight} if options.how == "linear" else {"powers": both.config.powers}
+        print(json.dumps({"out": str(out), "kind": both.kind, "order": config.order, **fitted, "bits_per_byte": bits}))
         return 0
-    said = (
-        f"weight {both.config.weight:.3f}"
-        if options.how == "linear"
-        else "powers {:.2f}, {:.2f}".format(*both.config.powers)
-    )
-    print(f"{both.kind} with an n-gram of order {config.order}, {said} of the network")
+    if options.how == "linear":
+        trust = f"weight {both.config.weight:.3f} of the network"
+    else:
+        trust = "powers {:.2f} of the network, {:.2f} of the n-gram".format(*both.config.powers)
+    print(f"{both.kind} with an n-gram of order {config.order}, {trust}")
     print(
         f"bits per byte on text not seen: network {bits['network']:.3f}, n-gram {bits['ngram']:.3f}, both {bits['both']:.3f}"
     )

@@ -56,9 +56,9 @@ def run(arguments: list[str]) -> int:
     if "vocab_size" in chosen and (how := chosen.get("tokenizer", "bpe")) != "bpe":
         raise ValueError(f"vocab_size is for a tokenizer that is trained, bpe: leave it out beside tokenizer {how}")
     take_vectors(kind, chosen)
-    if (recipe := chosen.get("recipe", kind)) not in (*RECIPES, *COUNTED):
-        raise ValueError(f"recipe {recipe!r} is unknown: choose one of {', '.join(RECIPES)}")
-    train_config = make_config(TrainConfig, RECIPES.get(recipe, {}), chosen)
+    if chosen.get("recipe", kind) not in RECIPES and kind in RECIPES:
+        raise ValueError(f"recipe {chosen['recipe']!r} is unknown: choose one of {', '.join(RECIPES)}")
+    train_config = make_config(TrainConfig, RECIPES.get(chosen.get("recipe", kind), {}), chosen)
     if train_config.minutes is None and "steps" not in chosen:
         train_config = dataclasses.replace(train_config, minutes=3.0)
     if shard:

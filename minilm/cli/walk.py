@@ -10,6 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from minilm.cli.options import Parser, as_started, make_config
+from minilm.cli.run_folder import TOKENS
 from minilm.models.config import SpeedrunConfig
 from minilm.training.config import TrainConfig
 from minilm.training.recipes import RECIPES, SHAPES
@@ -110,6 +111,7 @@ class Walk:
         from minilm.plots.loss import plot_loss
         from minilm.runtime import pick_device, set_seed
         from minilm.training.run import run_training
+        from minilm.training.verify import describe_files
 
         set_seed(self.options.seed)
         shape = SpeedrunConfig(vocab_size=self.tokenizer.vocab_size, **SHAPES["speedrun"])
@@ -130,9 +132,10 @@ class Walk:
                 f"{looked:4.0f} s  {distance(bits, self.bar)}\n        {one_line(self.options.prompt + self.write(model))}"
             )
 
+        files = describe_files(self.out / "gpt", TOKENS)
         history = run_training(
             model, self.prepared, self.config, self.out / "gpt",
-            about={"data": self.options.data, "device": "auto"}, on_step=look, say=self.say,
+            about={"data": self.options.data, "device": "auto", "files": files}, on_step=look, say=self.say,
             progress=not self.options.json, eval_bytes=LOOK_BYTES, **loss_part(False, self.config.compile, model),
         )  # fmt: skip
         self.models["GPT"] = model
