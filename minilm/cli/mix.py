@@ -51,14 +51,18 @@ def run(arguments: list[str]) -> int:
     text, end = text_of_run(checkpoint), tokenizer.end_of_text
     whole = run_of(options.run)
     out = Path(options.out) if options.out else whole.with_name(f"{whole.name}-mixture")
+    say = (lambda message: None) if options.json else print
     with new_run(out):
+        say(f"counting n-grams of {len(text.train.ids):,} tokens ...")
         if options.order is None:
             config = tune_ngram(NgramConfig(vocab_size=tokenizer.vocab_size), text.train.ids, end)
         else:
             config = NgramConfig(vocab_size=tokenizer.vocab_size, order=options.order)
         ngram = CountedLM(NgramLM(config).fit(text.train.ids, end))
+        say(f"fitting on {len(text.held_out):,} tokens that neither has learned from ...")
         join = mix if options.how == "linear" else mix_log_linear
         both = join(model, ngram, text.learned, text.held_out, end)
+        say("measuring the network, the n-gram and both on the text kept aside ...")
         bits = {
             name: evaluate(one, text.validation, tokenizer).bits_per_byte
             for name, one in (("network", model), ("ngram", ngram), ("both", both))
